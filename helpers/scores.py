@@ -1,0 +1,209 @@
+"""Scores: the one number per example whose drivers are explained.
+
+A score turns the model's outputs, shape (N, K), into one value per example, shape (N,). Subtracting what the
+other classes claim makes the score independent of a constant that is added to all logits, which changes no
+prediction (Srinivas & Fleuret 2020, arXiv 2006.09128): `LogOdds`, `Margin` and `LogProbability` do, `Logit`
+does not.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+SINGLE_COLUMN = (
+    "score: the model's output has a single column, and {name} compares classes. Name what the column is: "
+    "Logit() if it is the logit of a binary classifier (0 is even odds), or a callable such as "
+    "lambda outputs: outputs[:, 0] if it is the value of a regression."
+)
+
+
+class Score:
+    """What every score shares. A new score is a frozen dataclass that defines `evaluate`."""
+
+    def evaluate(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Score of each example.
+
+        Args:
+            logits: shape (N, K), K >= 2.
+            target: the class of each example, shape (N,), integers in [0, K).
+
+        Returns:
+            Shape (N,).
+        """
+        raise NotImplementedError
+
+    def boundary(self, columns: int) -> float:
+        """The value at which the score changes sides, for a model with that many output columns."""
+        return 0.0
+
+    def __call__(self, outputs: Tensor, target=None) -> Tensor:
+        """Score of each example.
+
+        Args:
+            outputs: the model's outputs, shape (N, K).
+            target: class index (int) or one index per example (list or tensor of N integers).
+
+        Returns:
+            Shape (N,).
+
+        Raises:
+            ValueError: no or a wrong target, or outputs that are not (N, K) with K >= 2.
+        """
+        if outputs.ndim != 2:
+            raise ValueError(
+                f"score: {self!r} expects model outputs of shape (N, K); got {tuple(outputs.shape)}. "
+                "Pass a callable from the outputs to shape (N,) as the score instead."
+            )
+        if outputs.shape[1] == 1:
+            raise ValueError(SINGLE_COLUMN.format(name=repr(self)))
+        return self.evaluate(outputs, class_indices(target, *outputs.shape).to(outputs.device))
+
+
+@dataclass(frozen=True)
+class LogOdds(Score):
+    """Log-odds of the class against all the rest, z_c - logsumexp_{k != c} z_k. 0 is even odds."""
+
+    def evaluate(self, logits: Tensor, target: Tensor) -> Tensor:
+        return chosen(logits, target) - without(logits, target).logsumexp(1)
+
+
+@dataclass(frozen=True)
+class Margin(Score):
+    """Distance in logits to a rival: z_c - z_other, or to the best of all rivals, z_c - max_{k != c} z_k.
+
+    0 is the decision boundary. `other` is the index of the rival; None means the best of all.
+    """
+
+    other: int | None = None
+
+    def evaluate(self, logits: Tensor, target: Tensor) -> Tensor:
+        if self.other is None:
+            return chosen(logits, target) - without(logits, target).amax(1)
+        if not 0 <= self.other < logits.shape[1]:
+            raise ValueError(
+                f"Margin(other): expected a class index in [0, {logits.shape[1]}); got {self.other}."
+            )
+        if (target == self.other).any():
+            raise ValueError(
+                f"Margin(other): the rival must differ from the target, and both are {self.other}. "
+                "Name another class, or Margin() for the best of all rivals."
+            )
+        return chosen(logits, target) - logits[:, self.other]
+
+
+@dataclass(frozen=True)
+class Logit(Score):
+    """The class's output as it is, z_c; of a single-column output, that column (no target needed)."""
+
+    def evaluate(self, logits: Tensor, target: Tensor) -> Tensor:
+        return chosen(logits, target)
+
+    def boundary(self, columns: int) -> float:
+        if columns == 1:
+            return 0.0
+        raise ValueError(
+            f"level: Boundary() has no meaning for Logit() with {columns} output columns: a single logit is "
+            "arbitrary up to a constant. Use LogOdds() or Margin(), or a level such as Drop(1.0)."
+        )
+
+    def __call__(self, outputs: Tensor, target=None) -> Tensor:
+        column = outputs[:, None] if outputs.ndim == 1 else outputs
+        if column.ndim == 2 and column.shape[1] == 1:
+            if target is not None:
+                class_indices(target, *column.shape)
+            return column[:, 0]
+        return super().__call__(outputs, target)
+
+
+@dataclass(frozen=True)
+class LogProbability(Score):
+    """Log of the class's softmax probability. Even odds are at log(1/2)."""
+
+    def evaluate(self, logits: Tensor, target: Tensor) -> Tensor:
+        return chosen(logits.log_softmax(1), target)
+
+    def boundary(self, columns: int) -> float:
+        return -torch.tensor(2.0, dtype=torch.float64).log().item()
+
+
+@dataclass(frozen=True)
+class Custom(Score):
+    """Any function from the model's outputs to one value per example, shape (N,). Its boundary is 0."""
+
+    function: Callable[[Tensor], Tensor]
+
+    def __call__(self, outputs: Tensor, target=None) -> Tensor:
+        value = self.function(outputs)
+        if not isinstance(value, Tensor) or value.shape != outputs.shape[:1]:
+            came = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise ValueError(
+                f"score: the callable must return one value per example, shape ({outputs.shape[0]},); "
+                f"got {came}."
+            )
+        return value
+
+
+def as_score(score) -> Score:
+    """A `Score` from a score or any callable.
+
+    Raises:
+        TypeError: neither of them.
+    """
+    if isinstance(score, Score):
+        return score
+    if isinstance(score, type) or not callable(score):
+        raise TypeError(
+            "score: expected LogOdds(), Margin(), Logit(), LogProbability() or a callable from the model's "
+            f"outputs to shape (N,); got {score!r}."
+        )
+    return Custom(score)
+
+
+def class_indices(target, examples: int, classes: int) -> Tensor:
+    """The class of each example, shape (N,), int64, on the CPU.
+
+    Args:
+        target: an int, or a list or tensor of N of them.
+        examples: N.
+        classes: number of classes K.
+
+    Raises:
+        TypeError: target is not made of integers.
+        ValueError: target missing, of the wrong length, or out of [0, K).
+    """
+    if target is None:
+        raise ValueError(
+            f"target: the model has {classes} output columns; say which one is explained, as an int or one "
+            f"per example ({examples} of them)."
+        )
+    try:
+        indices = torch.as_tensor(target).detach().cpu()
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"target: expected an int or a list or tensor of ints; got {target!r}.") from None
+    if indices.is_floating_point() or indices.is_complex() or indices.dtype == torch.bool:
+        raise TypeError(f"target: expected integer class indices; got {indices.dtype}.")
+    if indices.numel() == 1 and indices.ndim <= 1:
+        indices = indices.reshape(1).expand(examples)
+    if indices.shape != (examples,):
+        raise ValueError(
+            f"target: expected one class or one per example, shape ({examples},); got {tuple(indices.shape)}."
+        )
+    outside = (indices < 0) | (indices >= classes)
+    if outside.any():
+        raise ValueError(
+            f"target: expected class indices in [0, {classes}); got {indices[outside][0].item()}."
+        )
+    return indices.long()
+
+
+def chosen(logits: Tensor, target: Tensor) -> Tensor:
+    """The target's column of each row: (N, K), (N,) -> (N,)."""
+    return logits.gather(1, target[:, None])[:, 0]
+
+
+def without(logits: Tensor, target: Tensor) -> Tensor:
+    """All other columns of each row: (N, K), (N,) -> (N, K - 1)."""
+    others = torch.arange(logits.shape[1] - 1, device=logits.device).expand(len(logits), -1)
+    return logits.gather(1, others + (others >= target[:, None]))
