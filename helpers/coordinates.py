@@ -6,11 +6,14 @@ gradients, bounds on u, and the direction towards the reference.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from numbers import Real
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from helpers.forward import AtLayer, Forward
+from helpers.geometry import Euclidean, Geometry, Smooth
 
 
 @dataclass
@@ -21,6 +24,7 @@ class Chart:
     forward: (points of shape (n, *B), rows) -> outputs of shape (n, K); rows are the n examples' numbers.
     lower, upper: bounds on u, shape (N, *S), or None.
     direction: u that leads to the reference, shape (N, *S), or None without a reference.
+    removes: whether u counts evidence that is taken away.
     """
 
     origin: Tensor
@@ -28,12 +32,16 @@ class Chart:
     lower: Tensor | None = None
     upper: Tensor | None = None
     direction: Tensor | None = None
-    removes = False
+    removes: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape (N, *S) of u."""
         return tuple(self.origin.shape)
+
+    @property
+    def bounded(self) -> bool:
+        return self.lower is not None or self.upper is not None
 
     def push(self, u: Tensor, rows: Tensor) -> Tensor:
         """A u: (n, *S) -> (n, *B)."""
@@ -56,23 +64,53 @@ class Chart:
         return u
 
 
+@dataclass
+class RemovalChart(Chart):
+    """origin + u * gap, with one u for all channels.
+
+    gap: reference - origin, shape (N, *B). channels: the dimension that shares one u, or None.
+    """
+
+    gap: Tensor | None = None
+    channels: int | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        shape = list(self.origin.shape)
+        if self.channels is not None:
+            shape[self.channels] = 1
+        return tuple(shape)
+
+    def push(self, u: Tensor, rows: Tensor) -> Tensor:
+        return u * self.gap[rows]
+
+    def pull(self, gradient: Tensor, rows: Tensor) -> Tensor:
+        product = gradient * self.gap[rows]
+        return product if self.channels is None else product.sum(self.channels, keepdim=True)
+
+
 class Coordinates:
     """What every coordinate system shares. A new one is a frozen dataclass that defines `chart`.
 
-    `bounded` and `has_reference` let a path refuse what it cannot use.
+    `bounded`, `has_reference` and `removes` (u counts evidence that is taken away) let a path refuse what it
+    cannot use.
     """
 
     bounded = False
     has_reference = False
+    removes = False
 
-    def chart(self, inputs: Tensor, forward: Callable[[Tensor, Tensor], Tensor]) -> Chart:
+    def chart(self, inputs: Tensor, forward: Forward) -> Chart:
         """The coordinates bound to a batch.
 
         Args:
             inputs: shape (N, ...).
-            forward: (inputs of shape (n, ...), rows) -> outputs of shape (n, K).
+            forward: the model bound to the same batch.
         """
         raise NotImplementedError
+
+    def check(self, geometry: Geometry) -> None:
+        """Raises ValueError where the geometry does not go with these coordinates."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +125,7 @@ class Input(Coordinates):
 
     lower: float | Tensor | None = None
     upper: float | Tensor | None = None
-    reference: float | Tensor | Callable[[Tensor], Tensor] | None = field(default=None)
+    reference: float | Tensor | Callable[[Tensor], Tensor] | None = None
 
     @property
     def bounded(self) -> bool:
@@ -97,21 +135,15 @@ class Input(Coordinates):
     def has_reference(self) -> bool:
         return self.reference is not None
 
-    def chart(self, inputs: Tensor, forward: Callable[[Tensor, Tensor], Tensor]) -> Chart:
-        lower = self.lower if self.lower is None else like("Input(lower)", self.lower, inputs)
-        upper = self.upper if self.upper is None else like("Input(upper)", self.upper, inputs)
-        for name, outside in (
-            ("below lower", None if lower is None else inputs < lower),
-            ("above upper", None if upper is None else inputs > upper),
-        ):
-            if outside is not None and outside.any():
-                raise ValueError(
-                    f"inputs: expected values within the bounds of {self._bounds()}; {int(outside.sum())} lie "
-                    f"{name}, the first is {inputs[outside][0].item():g}. Widen the bounds or clamp the input."
-                )
+    def chart(self, inputs: Tensor, forward: Forward) -> Chart:
+        lower = None if self.lower is None else like("Input(lower)", self.lower, inputs)
+        upper = None if self.upper is None else like("Input(upper)", self.upper, inputs)
+        self._require_within("inputs", inputs, lower, upper)
         direction = None
         if self.reference is not None:
-            direction = like("Input(reference)", self.reference, inputs) - inputs
+            reference = like("Input(reference)", self.reference, inputs)
+            self._require_within("Input(reference)", reference, lower, upper)
+            direction = reference - inputs
         return Chart(
             origin=inputs,
             forward=forward,
@@ -120,9 +152,106 @@ class Input(Coordinates):
             direction=direction,
         )
 
-    def _bounds(self) -> str:
-        shown = [v if isinstance(v, (Real, type(None))) else "tensor" for v in (self.lower, self.upper)]
-        return f"Input(lower={shown[0]}, upper={shown[1]})"
+    def _require_within(self, name: str, values: Tensor, lower: Tensor | None, upper: Tensor | None) -> None:
+        outside = torch.zeros_like(values, dtype=torch.bool)
+        outside |= False if lower is None else values < lower
+        outside |= False if upper is None else values > upper
+        if outside.any():
+            bounds = [v if isinstance(v, (Real, type(None))) else "tensor" for v in (self.lower, self.upper)]
+            raise ValueError(
+                f"{name}: expected values within the bounds of Input(lower={bounds[0]}, upper={bounds[1]}); "
+                f"{int(outside.sum())} lie outside, the first is {values[outside][0].item():g}. "
+                "Widen the bounds or clamp the values."
+            )
+
+
+@dataclass(frozen=True)
+class Removal(Coordinates):
+    """Evidence taken away: x + u * (reference - x), 0 <= u <= 1, one u per pixel, shared by its channels.
+
+    Args:
+        reference: an input without the evidence: a function from inputs to references of the same shape
+            (`helpers.references`), a number, or a tensor that broadcasts to the input.
+        channels: the dimension that shares one u, counted with the batch. None: dimension 1 of images
+            (N, C, H, W), dimension 2 of token sequences (N, T, C), and none of feature vectors (N, n).
+    """
+
+    reference: float | Tensor | Callable[[Tensor], Tensor]
+    channels: int | None = None
+
+    bounded = True
+    has_reference = True
+    removes = True
+
+    def check(self, geometry: Geometry) -> None:
+        if not isinstance(geometry, (Euclidean, Smooth)):
+            raise ValueError(
+                f"geometry: Removal's coordinates are fractions from 0 to 1, and {type(geometry).__name__} is "
+                "made for features in their own units. Use Euclidean(), or Smooth(width) for images."
+            )
+
+    def chart(self, inputs: Tensor, forward: Forward) -> Chart:
+        channels = {3: 2, 4: 1}.get(inputs.ndim) if self.channels is None else self.channels
+        if channels is not None and not 0 < channels < inputs.ndim:
+            raise ValueError(
+                f"Removal(channels): expected a dimension from 1 to {inputs.ndim - 1}; got {channels}."
+            )
+        chart = RemovalChart(
+            origin=inputs,
+            forward=forward,
+            removes=True,
+            gap=like("Removal(reference)", self.reference, inputs) - inputs,
+            channels=channels,
+        )
+        ones = inputs.new_ones(chart.shape)
+        return replace(chart, lower=torch.zeros_like(ones), upper=ones, direction=ones)
+
+
+@dataclass(frozen=True, eq=False)
+class Layer(Coordinates):
+    """The same at the output of a module inside the model.
+
+    The model is cut at the module where it can be traced, so that what comes before is computed once;
+    elsewhere every pass goes through the whole model. Maps have the module's shape.
+
+    Args:
+        module: a part of the model that is called once in a pass and returns one tensor.
+        inner: `Input` or `Removal` at the module's output. Its reference is an input of the model, as
+            elsewhere; it is carried through the model to the module.
+    """
+
+    module: nn.Module
+    inner: Coordinates = Input()
+
+    def __post_init__(self):
+        if not isinstance(self.module, nn.Module):
+            raise TypeError(f"Layer(module): expected a module of the model; got {self.module!r}.")
+        if not isinstance(self.inner, (Input, Removal)):
+            raise TypeError(f"Layer(inner): expected Input(...) or Removal(...); got {self.inner!r}.")
+
+    @property
+    def bounded(self) -> bool:
+        return self.inner.bounded
+
+    @property
+    def has_reference(self) -> bool:
+        return self.inner.has_reference
+
+    @property
+    def removes(self) -> bool:
+        return self.inner.removes
+
+    def check(self, geometry: Geometry) -> None:
+        self.inner.check(geometry)
+
+    def chart(self, inputs: Tensor, forward: Forward) -> Chart:
+        parts = AtLayer(forward, self.module, inputs)
+        activations = parts.activations()
+        inner = self.inner
+        if inner.has_reference:
+            reference = like(f"{type(inner).__name__}(reference)", inner.reference, inputs)
+            inner = replace(inner, reference=parts.activations(reference))
+        return inner.chart(activations, parts)
 
 
 def like(name: str, value, inputs: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ the readouts and notes why an example stopped. All examples of a batch travel to
 arrived are not evaluated any more.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,7 @@ VANISHING = "vanishing gradient: the score is flat here, no direction leads to t
 BLOCKED = "every coordinate that could move the score towards the level is at its bound"
 BUDGET = "step budget spent: allow more steps, or the level is out of reach"
 OUT_OF_REACH = "level out of reach on this path"
+RISE = "the reference scores higher than the input: the share is a rise"
 JUMP = "the score jumps across the level: no point of the path lies on it"
 
 
@@ -33,7 +34,8 @@ class Slope:
     """The score and its gradient at one point for each of n examples.
 
     rows: the examples' numbers in the batch, shape (n,). u: the points, (n, *S). value: scores, (n,).
-    gradient: dF/du, (n, *S). base: the gradient in the space that the chart maps to, (n, *B).
+    gradient: dF/du, (n, *S). base: gradients in the space that the chart maps to, (n, 1 + R, *B): of the
+    score, then of the R competitors' scores.
     """
 
     rows: Tensor
@@ -60,6 +62,7 @@ class Journey:
         u: where each example stands, shape (N, *S); starts at 0.
         score: the score there, (N,); NaN while unknown.
         start: the score at u = 0, (N,).
+        stationarity: how well the endpoint is a nearest point, (N,), where the path looks for one.
         level: the score to reach, (N,); None where the path goes all the way to the reference.
         tolerance: how close to the level counts as there, (N,), in units of the score.
         gradient_evaluations, forward_evaluations: passes of each example through the model with and without
@@ -71,19 +74,23 @@ class Journey:
         chart: Chart,
         geometry: Geometry,
         score: Callable[[Tensor, Tensor], Tensor],
+        competitors: Sequence[Callable[[Tensor, Tensor], Tensor]] = (),
+        noise: Tensor | None = None,
         internal_batch_size: int | None = None,
         show_progress: bool = False,
         trace: bool = False,
     ):
-        """score: (outputs of shape (n, K), rows) -> shape (n,)."""
-        self.chart, self.geometry, self._score_of = chart, geometry, score
+        """score, competitors: (outputs of shape (n, K), rows) -> shape (n,). noise: draws, (D, *B), or None."""
+        self.chart, self.geometry = chart, geometry
+        self._scores = (score, *competitors)
+        self._noise: Sequence[Tensor | None] = (None,) if noise is None else noise
         self._chunk = internal_batch_size
         self._show_progress = show_progress
         shape, like = chart.shape, chart.origin
         self.examples = shape[0]
         self._all = torch.arange(self.examples, device=like.device)
         self.u = like.new_zeros(shape)
-        self.contribution = torch.zeros_like(like)
+        self.contribution = like.new_zeros(shape[0], len(self._scores), *like.shape[1:])
         self._gradient_sum = like.new_zeros(shape)
         self._length = like.new_zeros(self.examples)
         self._first_gradient: Tensor | None = None
@@ -96,6 +103,8 @@ class Journey:
         self._remark = [""] * self.examples
         self._columns = 1
         self.level: Tensor | None = None
+        self.noisy = noise is not None
+        self.stationarity: Tensor | None = None
         self._trace: list[tuple[Tensor, Tensor]] | None = [] if trace else None
 
     # ---- what a path asks -------------------------------------------------------------------------------
@@ -134,20 +143,30 @@ class Journey:
         """The slope at the start, for the examples that are still on their way."""
         return self._here.only(self.active)
 
-    def look(self, rows: Tensor, u: Tensor, reason: str = NOT_FINITE) -> Slope:
+    def look(self, rows: Tensor, u: Tensor, reason: str | None = NOT_FINITE) -> Slope:
         """Score and gradient at u, (n, *S), of the examples with those numbers.
 
-        Examples whose score or gradient is not finite there are stopped and left out of the answer.
+        Examples whose score or gradient is not finite there are left out of the answer, and stopped with that
+        reason (None: not stopped, for points that are tried and not travelled).
         """
         value, base = self._evaluate(rows, u, with_gradient=True)
-        slope = Slope(rows, u, value, self.chart.pull(base, rows), base)
+        slope = Slope(rows, u, value, self.chart.pull(base[:, 0], rows), base)
         finite = torch.isfinite(value) & torch.isfinite(base.flatten(1)).all(1)
-        self.stop(rows[~finite], reason, failed=True)
+        if reason is not None:
+            self.stop(rows[~finite], reason, failed=True)
         return slope.keep(finite)
 
     def values(self, rows: Tensor, u: Tensor) -> Tensor:
         """The score alone at u, shape (n,)."""
         return self._evaluate(rows, u, with_gradient=False)[0]
+
+    def raw_values(self, u: Tensor) -> Tensor:
+        """The score without noise at u of all examples, shape (N,)."""
+        noise, self._noise = self._noise, (None,)
+        try:
+            return self.values(self._all, u)
+        finally:
+            self._noise = noise
 
     def steepest(self, slope: Slope) -> tuple[Slope, Tensor, Tensor]:
         """The velocity P M P G / (G . P M P G): steepest in the geometry, at unit rate of the score.
@@ -178,7 +197,7 @@ class Journey:
         return slope, velocity / per(squared, velocity), squared.rsqrt()
 
     def crossing(self, rows: Tensor, start: Tensor, end: Tensor, bracket: Tensor) -> Tensor:
-        """Where on the chord from start to end, (n, *S), the score is at the level.
+        """Where on the line through start and end, (n, *S), moved into the bounds, the score is at the level.
 
         Args:
             bracket: fractions of the chord, shape (n, 2), between which the score changes sides.
@@ -190,8 +209,8 @@ class Journey:
         def miss(fraction, number):
             number = torch.as_tensor(number, device=rows.device)
             step = torch.as_tensor(fraction, device=rows.device, dtype=start.dtype)
-            u = start[number] + per(step, start) * (end - start)[number]
             row = rows[number]
+            u = self.chart.clip(start[number] + per(step, start) * (end - start)[number], row)
             return ((self.values(row, u) - self.level[row]) / self.tolerance[row]).double().cpu().numpy()
 
         low, high = bracket.double().cpu().numpy().T
@@ -218,13 +237,13 @@ class Journey:
         """Move straight to u, (n, *S).
 
         Args:
-            base: mean gradient along this step, (n, *B).
+            base: mean gradients along this step, (n, 1 + R, *B), as slopes have them.
             length: length of the step in the geometry, (n,); only its ratio to other steps matters.
             score: the score at u, (n,), where known.
         """
         step = u - self.u[rows]
-        self.contribution[rows] += base * self.chart.push(step, rows)
-        self._gradient_sum[rows] += self.chart.pull(base, rows) * per(length, u)
+        self.contribution[rows] += base * self.chart.push(step, rows)[:, None]
+        self._gradient_sum[rows] += self.chart.pull(base[:, 0], rows) * per(length, u)
         self._length[rows] += length
         self.u[rows] = u
         self.score[rows] = torch.nan if score is None else score
@@ -308,43 +327,72 @@ class Journey:
 
     def _reference_score(self) -> Tensor:
         if self.chart.direction is None:
-            raise ValueError("level: a share of the way to the reference needs coordinates with a reference.")
-        return self.values(self._all, self.chart.direction)
+            raise ValueError(
+                "level: Share(fraction) is a share of the way to the reference, and the coordinates have none. "
+                "Give one, for example Input(reference=0.0)."
+            )
+        reference = self.values(self._all, self.chart.direction)
+        self.remark(self._all[reference > self.start], RISE)
+        return reference
 
     def _evaluate(self, rows: Tensor, u: Tensor, with_gradient: bool) -> tuple[Tensor, Tensor | None]:
-        """Scores (n,) and, with_gradient, their gradients (n, *B), in chunks of the internal batch size."""
+        """Scores (n,) and, with_gradient, the gradients (n, 1 + R, *B), in chunks of the internal batch size."""
+        values, bases = [], []
         if not len(rows):
-            empty = self.chart.origin[:0]
-            return empty.new_zeros(0, dtype=self.start.dtype), empty
-        parts = []
-        for chunk, place in zip(*(x.split(self._chunk or len(rows)) for x in (rows, u)), strict=True):
-            point = self.chart.point(place, chunk).detach().requires_grad_(with_gradient)
-            with torch.set_grad_enabled(with_gradient):
-                outputs = self.chart.forward(point, chunk)
-                value = self._score_of(outputs, chunk)
-            self._columns = outputs.shape[1] if outputs.ndim > 1 else 1
-            parts.append((value.detach(), gradient_of(value, point) if with_gradient else None))
+            return self.start[:0], self.contribution[:0]
+        for chunk, place in zip(*(x.split(self._chunk or len(x)) for x in (rows, u)), strict=True):
+            value, base = self._mean_over_noise(self.chart.point(place, chunk), chunk, with_gradient)
+            values.append(value)
+            bases.append(base)
         counter = self.gradient_evaluations if with_gradient else self.forward_evaluations
-        counter[rows] += 1
-        values, bases = zip(*parts, strict=True)
+        counter[rows] += len(self._noise) * (len(self._scores) if with_gradient else 1)
         return torch.cat(values), torch.cat(bases) if with_gradient else None
 
+    def _mean_over_noise(
+        self, point: Tensor, rows: Tensor, with_gradient: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """Mean score (n,) and mean gradients (n, 1 + R, *B) over the run's noise draws around the points."""
+        values, bases = [], []
+        for draw in self._noise:
+            place = (point if draw is None else point + draw).detach().requires_grad_(with_gradient)
+            with torch.set_grad_enabled(with_gradient):
+                outputs = self.chart.forward(place, rows)
+                scores = [
+                    score(outputs, rows) for score in (self._scores if with_gradient else self._scores[:1])
+                ]
+            values.append(scores[0].detach())
+            if with_gradient:
+                bases.append(gradients_of(scores, place))
+        self._columns = outputs.shape[1] if outputs.ndim > 1 else 1
+        return mean(values), mean(bases) if with_gradient else None
 
-def gradient_of(value: Tensor, point: Tensor) -> Tensor:
-    """Gradient of the summed value with respect to the point.
+
+def mean(tensors: Sequence[Tensor]) -> Tensor:
+    """Mean of tensors of one shape, without a second copy of all of them."""
+    return tensors[0] if len(tensors) == 1 else sum(tensors[1:], tensors[0]) / len(tensors)
+
+
+def gradients_of(values: Sequence[Tensor], point: Tensor) -> Tensor:
+    """Gradients of several scores, each (n,), with respect to the point, (n, *B): shape (n, len(values), *B).
 
     Raises:
-        ValueError: the value does not depend on the point.
+        ValueError: a score does not depend on the point.
     """
-    gradient = None
-    if value.requires_grad:
-        (gradient,) = torch.autograd.grad(value, point, torch.ones_like(value), allow_unused=True)
-    if gradient is None:
-        raise ValueError(
-            "forward_func: expected an output that depends on the input through differentiable operations; "
-            "got one that does not. Look for detach(), .data, numpy or argmax in the model."
-        )
-    return gradient
+    gradients = []
+    for number, value in enumerate(values, start=1):
+        gradient = None
+        if value.requires_grad:
+            more = number < len(values)
+            (gradient,) = torch.autograd.grad(
+                value, point, torch.ones_like(value), allow_unused=True, retain_graph=more
+            )
+        if gradient is None:
+            raise ValueError(
+                "forward_func: expected an output that depends on the input through differentiable operations; "
+                "got one that does not. Look for detach(), .data, numpy or argmax in the model."
+            )
+        gradients.append(gradient)
+    return torch.stack(gradients, 1)
 
 
 def per(values: Tensor, like: Tensor) -> Tensor:

@@ -1,11 +1,12 @@
 """Levels: the value of the score that a path is to reach, one per example."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from helpers.checks import require_finite
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,24 @@ class Boundary(Level):
         return torch.full_like(situation.start, situation.boundary())
 
 
+@dataclass(frozen=True)
+class Share(Level):
+    """That fraction of the way from the score of the input to the score of the reference.
+
+    Where the reference scores higher than the input, the way leads up, and the record says so.
+    """
+
+    fraction: float
+
+    def __post_init__(self):
+        require_finite("Share(fraction)", self.fraction)
+        if self.fraction == 0:
+            raise ValueError("Share(fraction): expected a fraction other than 0; got 0, the input itself.")
+
+    def resolve(self, situation: Situation) -> Tensor:
+        return situation.start + self.fraction * (situation.reference() - situation.start)
+
+
 def as_level(level) -> Level:
     """A `Level` from a level or a number.
 
@@ -73,12 +92,6 @@ def as_level(level) -> Level:
     if isinstance(level, Level):
         return level
     if isinstance(level, bool) or not isinstance(level, (int, float)):
-        raise TypeError(f"level: expected a number, Value, Drop or Boundary; got {level!r}.")
+        raise TypeError(f"level: expected a number, Value, Drop, Share or Boundary; got {level!r}.")
     require_finite("level", level)
     return Value(float(level))
-
-
-def require_finite(name: str, value: float) -> None:
-    """Raises ValueError unless the value is a finite number."""
-    if not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ValueError(f"{name}: expected a finite number; got {value!r}.")

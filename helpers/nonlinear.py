@@ -1,7 +1,7 @@
 """The one entrance: `NonlinearSaliency`, and the record that a run leaves, `Explanation`."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +9,10 @@ from captum.attr import GradientAttribution
 from captum.log import log_usage
 from torch import Tensor, nn
 
-from helpers.coordinates import Coordinates, Input
+from helpers.checks import require_count, require_finite
+from helpers.contrast import Contrast
+from helpers.coordinates import Chart, Coordinates, Input
+from helpers.forward import Forward
 from helpers.geometry import Euclidean, Geometry
 from helpers.journey import Journey, per
 from helpers.levels import Level, as_level
@@ -21,20 +24,33 @@ READOUTS = ("contribution", "mean_gradient", "displacement")
 
 @dataclass(frozen=True)
 class Explanation:
-    """Everything that one run found out, for N examples with inputs of shape (N, *B).
+    """Everything that one run found out, for N examples.
+
+    *B is the shape of what the coordinates change (the input's, or the layer's), *S that of the coordinates
+    (the same, but one channel for Removal).
 
     displacement: what changed, u at the end of the path, shape (N, *S), in the units of the coordinates.
     mean_gradient: the gradient's mean over the path's length in the geometry, (N, *S), score per unit of u.
     contribution: what each element added to the score along the path, (N, *B), in units of the score; sums
         to score_end - score_start up to completeness_error.
     endpoint: where the path ended, (N, *B).
-    score_start, score_end, level: score at the input, at the endpoint, and the one aimed at, (N,).
+    score_start, score_end, level: score at the input, at the endpoint, and the one aimed at, (N,). With noise
+        they are those of the smoothed score.
+    raw_score_start, raw_score_end: the same without noise, (N,).
     residual: score_end - level, (N,).
     completeness_error: sum of the contributions - (score_end - score_start), (N,).
     converged: whether the endpoint is at the level, (N,), bool.
     reason: per example: why it has not converged, or a remark, or "".
-    gradient_evaluations, forward_evaluations: passes through the model with and without a backward pass, (N,).
-    direction: +1 where the score was to rise, -1 where it was to fall or evidence was removed, (N,).
+    gradient_evaluations, forward_evaluations: passes through the model (through what comes after the layer,
+        where it is cut there) with and without a backward pass, (N,); a gradient of a competitor's score
+        counts as one.
+    head_evaluations: passes through what comes before the layer, (N,); 0 without a layer.
+    direction: +1 where the score was to rise, -1 where it was to fall or to go all the way to the reference.
+    removes: whether the coordinates count evidence that is taken away.
+    competitors: the competing classes, (N, R), and
+    competing_contributions: their scores' contributions along the same path, (N, R, *B); None if not asked for.
+    stationarity: cosine between the displacement and the score's gradient at the endpoint, both in the
+        geometry, (N,): 1 at a nearest point. None for paths that do not look for one.
     path_points, path_scores: the points of the path, (T, N, *B), and the scores there, (T, N); None unless
         asked for with trace=True. An example that has arrived stays at its endpoint.
     """
@@ -46,21 +62,29 @@ class Explanation:
     score_start: Tensor
     score_end: Tensor
     level: Tensor
+    raw_score_start: Tensor
+    raw_score_end: Tensor
     residual: Tensor
     completeness_error: Tensor
     converged: Tensor
     reason: list[str]
     gradient_evaluations: Tensor
     forward_evaluations: Tensor
+    head_evaluations: Tensor
     direction: Tensor
+    removes: bool = False
+    competitors: Tensor | None = None
+    competing_contributions: Tensor | None = None
+    stationarity: Tensor | None = None
     path_points: Tensor | None = None
     path_scores: Tensor | None = None
 
     def support(self, readout: str = "contribution") -> Tensor:
         """One readout with the common sign: positive = supports the score.
 
-        contribution, displacement: times `direction`, so that on the way down what is taken away counts as
-        support, and on the way up what has to be added does. mean_gradient: as it is.
+        Where evidence is removed, what it takes with it counts as support, whether the score falls or rises.
+        Elsewhere contributions and displacements are counted along `direction`: on the way down what is
+        taken away is support, on the way up what has to be added.
 
         Args:
             readout: "contribution", "mean_gradient" or "displacement".
@@ -70,7 +94,25 @@ class Explanation:
         """
         require_readout(readout)
         values = getattr(self, readout)
-        return values if readout == "mean_gradient" else values * per(self.direction, values)
+        along = per(self.direction, values)
+        if readout == "mean_gradient":
+            return -values if self.removes else values
+        if readout == "contribution":
+            return -values if self.removes else values * along
+        return -values * along if self.removes else values * along
+
+    def competing_support(self) -> Tensor:
+        """The competitors' contributions with the sign of `support`, shape (N, R, *B).
+
+        Raises:
+            ValueError: the run had no competitors.
+        """
+        if self.competing_contributions is None:
+            raise ValueError(
+                "competitors: this run had none; call explain(..., competitors=k) or a list of classes."
+            )
+        values = self.competing_contributions
+        return -values if self.removes else values * per(self.direction, values)
 
 
 class NonlinearSaliency(GradientAttribution):
@@ -86,7 +128,13 @@ class NonlinearSaliency(GradientAttribution):
         coordinates: how u changes the input (`helpers.coordinates`).
         geometry: which changes count as small (`helpers.geometry`).
         path: how the level is reached (`helpers.paths`).
-        readout: what `attribute` returns: "contribution", "mean_gradient" or "displacement".
+        readout: what `attribute` returns: "contribution", "mean_gradient", "displacement", or a contrast
+            with competing classes (`helpers.contrast`).
+        noise: standard deviation of Gaussian noise, in the input's (or the layer's) units. The score is then
+            its mean over `samples` draws, which are fixed for the run and come in pairs of opposite sign, as
+            SmoothGrad does for the gradient (Smilkov et al. 2017, arXiv 1706.03825).
+        samples: number of draws; of an odd number the last is zero.
+        generator: where the draws come from; None: a generator seeded with 0.
 
     Raises:
         TypeError: an argument of the wrong kind.
@@ -100,7 +148,10 @@ class NonlinearSaliency(GradientAttribution):
         coordinates: Coordinates = Input(),
         geometry: Geometry = Euclidean(),
         path: Path = Flow(),
-        readout: str = "contribution",
+        readout: "str | Contrast" = "contribution",
+        noise: float = 0.0,
+        samples: int = 8,
+        generator: torch.Generator | None = None,
     ):
         if not callable(forward_func):
             raise TypeError(f"forward_func: expected a module or a function; got {forward_func!r}.")
@@ -111,7 +162,13 @@ class NonlinearSaliency(GradientAttribution):
         ):
             if not isinstance(value, kind):
                 raise TypeError(f"{name}: expected an instance of {kind.__name__}; got {value!r}.")
-        require_readout(readout)
+        if not isinstance(readout, Contrast):
+            require_readout(readout)
+        require_finite("noise", noise)
+        if noise < 0:
+            raise ValueError(f"noise: expected a standard deviation >= 0; got {noise}.")
+        require_count("samples", samples)
+        coordinates.check(geometry)
         path.check(coordinates, geometry)
         super().__init__(forward_func)
         self.score = as_score(score)
@@ -119,11 +176,12 @@ class NonlinearSaliency(GradientAttribution):
         self.geometry = geometry
         self.path = path
         self.readout = readout
+        self.noise, self.samples, self.generator = noise, samples, generator
 
     @property
     def multiplies_by_inputs(self) -> bool:
         """Whether the map is local (False) or a share of the score (True), in captum's terms."""
-        return self.readout == "contribution"
+        return self.readout != "mean_gradient"
 
     def has_convergence_delta(self) -> bool:
         return True
@@ -147,10 +205,17 @@ class NonlinearSaliency(GradientAttribution):
             The map: for "contribution" of the inputs' shape. With return_convergence_delta also the
             completeness error, shape (N,).
         """
+        contrast = self.readout if isinstance(self.readout, Contrast) else None
         explanation = self.explain(
-            inputs, target, level, additional_forward_args, internal_batch_size, show_progress
+            inputs,
+            target,
+            level,
+            additional_forward_args,
+            internal_batch_size,
+            show_progress,
+            competitors=contrast.competitors if contrast else None,
         )
-        support = explanation.support(self.readout)
+        support = contrast(explanation) if contrast else explanation.support(self.readout)
         if isinstance(inputs, tuple):
             support = (support,)
         return (support, explanation.completeness_error) if return_convergence_delta else support
@@ -164,6 +229,7 @@ class NonlinearSaliency(GradientAttribution):
         internal_batch_size: int | None = None,
         show_progress: bool = False,
         trace: bool = False,
+        competitors: int | Sequence[int] | None = None,
     ) -> Explanation:
         """All readouts and the record.
 
@@ -177,6 +243,8 @@ class NonlinearSaliency(GradientAttribution):
             internal_batch_size: most examples in one pass through the model; None: all N.
             show_progress: a progress bar over the steps.
             trace: keep the points and scores along the path.
+            competitors: also follow the scores of other classes along the path: that many of the highest
+                other classes of each input, or a list of classes for all.
 
         Returns:
             An `Explanation`.
@@ -189,95 +257,121 @@ class NonlinearSaliency(GradientAttribution):
                 other or on chance.
         """
         inputs = checked_inputs(inputs)
-        examples = len(inputs)
-        if internal_batch_size is not None and (
-            isinstance(internal_batch_size, bool)
-            or not isinstance(internal_batch_size, int)
-            or internal_batch_size < 1
-        ):
-            raise ValueError(
-                f"internal_batch_size: expected an integer of at least 1 or None; got {internal_batch_size!r}."
-            )
+        if internal_batch_size is not None:
+            require_count("internal_batch_size", internal_batch_size)
         level = self.path.default_level if level is None else as_level(level)
         warn_of_training(self.forward_func)
-        arguments = RowWise(additional_forward_args, examples)
-
-        def forward(points: Tensor, rows: Tensor) -> Tensor:
-            outputs = self.forward_func(points, *arguments.of(rows))
-            if not isinstance(outputs, Tensor):
-                raise TypeError(
-                    f"forward_func: expected one tensor of outputs; got {type(outputs).__name__}. "
-                    "Wrap the model in a function that returns the logits."
-                )
-            if outputs.ndim == 0 or len(outputs) != len(points):
-                raise ValueError(
-                    f"forward_func: expected outputs of shape (N, K) with N = {len(points)}; "
-                    f"got {tuple(outputs.shape)}."
-                )
-            return outputs
-
-        def score(outputs: Tensor, rows: Tensor) -> Tensor:
-            return self.score(outputs, chosen_targets(target, examples, outputs, rows))
-
+        forward = Forward(self.forward_func, additional_forward_args, len(inputs), internal_batch_size)
+        rivals = None if competitors is None else competing_classes(competitors, target, inputs, forward)
         chart = self.coordinates.chart(inputs, forward)
         self.geometry.check(chart.shape[1:])
-        journey = Journey(chart, self.geometry, score, internal_batch_size, show_progress, trace)
+        journey = Journey(
+            chart,
+            self.geometry,
+            self._score_of(target, len(inputs)),
+            []
+            if rivals is None
+            else [self._score_of(rivals[:, r], len(inputs)) for r in range(rivals.shape[1])],
+            self._draws(chart),
+            internal_batch_size,
+            show_progress,
+            trace,
+        )
         journey.begin(level, self.score.boundary, self.path.follows_slopes)
         self.path.walk(journey)
         journey.finish()
-        return read(journey, all_the_way=level is None)
+        return read(journey, all_the_way=level is None, rivals=rivals)
+
+    def _score_of(self, target, examples: int) -> Callable[[Tensor, Tensor], Tensor]:
+        """The score of outputs (n, K) of the examples with those numbers, for targets of all N examples."""
+
+        def score(outputs: Tensor, rows: Tensor) -> Tensor:
+            if target is None:
+                return self.score(outputs)
+            columns = outputs.shape[1] if outputs.ndim > 1 else 1
+            return self.score(outputs, class_indices(target, examples, columns)[rows.cpu()])
+
+        return score
+
+    def _draws(self, chart: Chart) -> Tensor | None:
+        """The noise of this run, the same for every example: shape (samples, *B), or None without noise."""
+        if self.noise == 0:
+            return None
+        like = chart.origin
+        generator = self.generator or torch.Generator().manual_seed(0)
+        half = torch.randn(
+            self.samples // 2, *like.shape[1:], generator=generator, device=generator.device, dtype=like.dtype
+        )
+        zero = half.new_zeros(self.samples % 2, *like.shape[1:])
+        return (self.noise * torch.cat([half, -half, zero])).to(like.device)
 
 
-def read(journey: Journey, all_the_way: bool) -> Explanation:
+def read(journey: Journey, all_the_way: bool, rivals: Tensor | None) -> Explanation:
     """The record of a finished journey; all_the_way: it aimed at the reference and not at a level."""
     chart, every = journey.chart, torch.arange(journey.examples, device=journey.u.device)
     mean_gradient = journey.mean_gradient()
-    falls = all_the_way or chart.removes
-    direction = -torch.ones_like(journey.start) if falls else (journey.level - journey.start).sign()
+    falls = -torch.ones_like(journey.start)
     points, scores = journey.trace() or (None, None)
+    contribution = journey.contribution[:, 0]
+    raw_start, raw_end = journey.start, journey.score
+    if journey.noisy:
+        raw_start, raw_end = (journey.raw_values(u) for u in (torch.zeros_like(journey.u), journey.u))
+    head = getattr(chart.forward, "head_evaluations", torch.zeros_like(journey.gradient_evaluations))
     return Explanation(
         displacement=journey.u,
         mean_gradient=mean_gradient,
-        contribution=journey.contribution,
+        contribution=contribution,
         endpoint=chart.point(journey.u, every),
         score_start=journey.start,
         score_end=journey.score,
         level=journey.level,
+        raw_score_start=raw_start,
+        raw_score_end=raw_end,
         residual=journey.score - journey.level,
-        completeness_error=journey.contribution.flatten(1).sum(1) - (journey.score - journey.start),
+        completeness_error=contribution.flatten(1).sum(1) - (journey.score - journey.start),
         converged=journey.converged,
         reason=journey.reason,
         gradient_evaluations=journey.gradient_evaluations,
         forward_evaluations=journey.forward_evaluations,
-        direction=direction,
+        head_evaluations=head,
+        direction=falls if all_the_way else (journey.level - journey.start).sign(),
+        removes=chart.removes,
+        competitors=rivals,
+        competing_contributions=None if rivals is None else journey.contribution[:, 1:],
+        stationarity=journey.stationarity,
         path_points=None if points is None else torch.stack([chart.point(u, every) for u in points]),
         path_scores=scores,
     )
 
 
-class RowWise:
-    """Additional arguments of the model, of which tensors with one entry per example follow the rows."""
+def competing_classes(competitors, target, inputs: Tensor, forward: Forward) -> Tensor:
+    """The competing classes of each example, shape (N, R): the k highest others, or those of a list.
 
-    def __init__(self, arguments, examples: int):
-        self.arguments = (
-            () if arguments is None else arguments if isinstance(arguments, tuple) else (arguments,)
+    Raises:
+        TypeError, ValueError: no target, a target among the competitors, more classes than there are.
+    """
+    examples, rows = len(inputs), torch.arange(len(inputs), device=inputs.device)
+    with torch.no_grad():
+        outputs = torch.cat([forward(inputs[chunk], chunk) for chunk in forward.chunks(rows)])
+    if outputs.ndim != 2 or outputs.shape[1] < 2:
+        raise ValueError(
+            f"competitors: expected a model with at least two classes; its outputs have shape "
+            f"{tuple(outputs.shape)}."
         )
-        self.examples = examples
-
-    def of(self, rows: Tensor) -> tuple:
-        """The arguments for the examples with those numbers."""
-        return tuple(
-            a[rows.to(a.device)] if isinstance(a, Tensor) and a.ndim and len(a) == self.examples else a
-            for a in self.arguments
+    classes = outputs.shape[1]
+    own = class_indices(target, examples, classes).to(outputs.device)
+    if isinstance(competitors, int):
+        require_count("competitors", competitors)
+        if competitors >= classes:
+            raise ValueError(f"competitors: expected at most {classes - 1} other classes; got {competitors}.")
+        return outputs.scatter(1, own[:, None], -torch.inf).topk(competitors, 1).indices
+    rivals = class_indices(competitors, len(competitors), classes).to(outputs.device).expand(examples, -1)
+    if not rivals.shape[1] or (rivals == own[:, None]).any():
+        raise ValueError(
+            "competitors: expected classes other than the target, at least one; got "
+            f"{list(competitors)} for target {own.tolist()}."
         )
-
-
-def chosen_targets(target, examples: int, outputs: Tensor, rows: Tensor) -> Tensor | None:
-    """The targets of the examples with those numbers, checked against all N and the outputs' columns."""
-    if target is None:
-        return None
-    columns = outputs.shape[1] if outputs.ndim > 1 else 1
-    return class_indices(target, examples, columns).to(rows.device)[rows]
+    return rivals
 
 
 def checked_inputs(inputs) -> Tensor:

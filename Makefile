@@ -1,0 +1,56 @@
+# Two commands matter: `make run` (the whole walk, into build/) and `make test`. Both set up .venv first.
+# Needs Python 3.11 or newer and make; another interpreter: make setup PYTHON=python3.12
+
+PYTHON ?= python3
+PYTEST_ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lab lint format notebooks clean
+
+help: ## list the targets
+	@echo "make run    executes all notebooks, results in build/"
+	@echo "make test   runs every test"
+	@echo
+	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /\1|/' | awk -F'|' '{ printf "  %-10s %s\n", $$1, $$2 }'
+
+setup: $(STAMP) ## set up .venv with the tested versions (a second time: installs nothing)
+
+# The stamp is written last: an installation that was cut short is taken up again by the next call.
+$(STAMP): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null 2>&1 || { \
+		echo "make: $(PYTHON) not found. Install Python 3.11 or newer, or name one: make setup PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "make: $(PYTHON) is $$($(PYTHON) --version 2>&1); needed: Python 3.11 or newer. Name one: make setup PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+		echo "make: $(PYTHON) cannot make virtual environments (module venv or ensurepip is missing)." >&2; \
+		echo "      On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { rm -rf $(VENV) && $(PYTHON) -m venv $(VENV); }
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@touch $(STAMP)
+
+run: $(STAMP) ## execute all notebooks in order; notebooks, figures and results table in build/
+	$(BIN)/python -m helpers.runs run-all
+
+test: lint ## run every test: ruff, unit tests, notebooks (PYTEST_ARGS="..." is passed on)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lab: $(STAMP) ## open JupyterLab on the notebooks
+	$(BIN)/python -m jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks/00_index.ipynb
+
+lint: $(STAMP) ## ruff, notebooks included
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+
+format: $(STAMP) ## let ruff repair what it can
+	$(BIN)/python -m ruff check --fix .
+	$(BIN)/python -m ruff format .
+
+notebooks: $(STAMP) ## re-execute the committed notebooks in place and bring them to normal form
+	$(BIN)/python -m helpers.runs execute
+
+clean: ## remove what can be made again (not .venv: rm -r .venv)
+	rm -rf build .pytest_cache .ruff_cache .hypothesis
+	find helpers tests notebooks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

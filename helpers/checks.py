@@ -1,0 +1,21 @@
+"""Checks of arguments, one error text each."""
+
+import math
+
+
+def require_count(name: str, value: int) -> None:
+    """Raises ValueError unless the value is an int of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name}: expected an integer of at least 1; got {value!r}.")
+
+
+def require_finite(name: str, value: float) -> None:
+    """Raises ValueError unless the value is a finite number."""
+    if not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError(f"{name}: expected a finite number; got {value!r}.")
+
+
+def require_width(name: str, width: float) -> None:
+    """Raises ValueError unless the width is a finite number >= 0."""
+    if isinstance(width, bool) or not isinstance(width, (int, float)) or not 0 <= width < float("inf"):
+        raise ValueError(f"{name}: expected a width in pixels, a finite number >= 0; got {width!r}.")

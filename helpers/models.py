@@ -1,0 +1,437 @@
+"""Models that the notebooks explain: an MLP, an RBF kernel machine, linear models, a digit classifier."""
+
+import hashlib
+import io
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from tqdm.auto import tqdm
+
+from helpers.datasets import CACHE_FOLDER, DATA_FOLDER, image_split
+
+DIGIT_NET_FILE = DATA_FOLDER / "digit_net.pt"
+DIGIT_NET_SHA256 = "ea8d28137444e93d0b7c5b226051889c03319a5c6115331ee2adb58682f51984"
+
+
+def _initialise(model: nn.Module, seed: int) -> None:
+    """He initialisation from a generator of its own, so that the global random state decides nothing."""
+    generator = torch.Generator().manual_seed(seed)
+    for module in model.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
+            nn.init.zeros_(module.bias)
+
+
+def mlp(
+    inputs: int,
+    outputs: int,
+    hidden: tuple[int, ...] = (32, 32),
+    activation: type[nn.Module] = nn.ReLU,
+    seed: int = 0,
+) -> nn.Sequential:
+    """A multilayer perceptron, (N, inputs) -> (N, outputs), without an activation after the last layer.
+
+    Args:
+        inputs: number of features.
+        outputs: number of classes; 1 for a single score whose positive side is class 1.
+        hidden: widths of the hidden layers; an empty tuple gives an affine model.
+        activation: class of the activation, for example ``nn.ReLU`` (piecewise linear) or ``nn.Tanh``
+            (smooth).
+        seed: seed of the initial weights.
+
+    Raises:
+        ValueError: a width is smaller than 1.
+    """
+    widths = (inputs, *hidden, outputs)
+    if min(widths) < 1:
+        raise ValueError(
+            f"mlp: expected every width (inputs, hidden, outputs) to be at least 1, got {widths}."
+        )
+    layers: list[nn.Module] = []
+    for before, after in zip(widths[:-1], widths[1:], strict=True):
+        layers += [nn.Linear(before, after), activation()]
+    model = nn.Sequential(*layers[:-1])
+    _initialise(model, seed)
+    return model
+
+
+class KernelMachine(nn.Module):
+    """A kernel machine with a Gaussian (RBF) kernel: f(x) = sum_i a_i exp(-gamma |x - s_i|^2) + b.
+
+    The decision function of a support vector machine (Cortes & Vapnik 1995) as a differentiable module;
+    positive values speak for class 1. It computes in the dtype of its input.
+
+    Args:
+        support_vectors: s, (S, n).
+        dual_coefficients: a, (S,).
+        intercept: b, one number.
+        gamma: inverse squared width of the kernel, in 1 / (unit of the features)^2.
+
+    Raises:
+        ValueError: shapes that do not agree, or gamma not a positive finite number.
+    """
+
+    def __init__(self, support_vectors: Tensor, dual_coefficients: Tensor, intercept: float, gamma: float):
+        super().__init__()
+        if support_vectors.ndim != 2 or dual_coefficients.shape != support_vectors.shape[:1]:
+            raise ValueError(
+                "KernelMachine: expected support_vectors (S, n) and dual_coefficients (S,), got "
+                f"{tuple(support_vectors.shape)} and {tuple(dual_coefficients.shape)}."
+            )
+        if not (math.isfinite(gamma) and gamma > 0):
+            raise ValueError(f"KernelMachine: expected gamma to be positive and finite, got {gamma}.")
+        self.register_buffer("support_vectors", support_vectors.detach().clone())
+        self.register_buffer("dual_coefficients", dual_coefficients.detach().clone())
+        self.register_buffer("intercept", torch.as_tensor(intercept, dtype=support_vectors.dtype))
+        self.register_buffer("gamma", torch.as_tensor(gamma, dtype=support_vectors.dtype))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Decision value of each example: (N, n) -> (N, 1)."""
+        if inputs.ndim != 2 or inputs.shape[1] != self.support_vectors.shape[1]:
+            raise ValueError(
+                f"KernelMachine: expected inputs of shape (N, {self.support_vectors.shape[1]}), got "
+                f"{tuple(inputs.shape)}; flatten each example to one row of features."
+            )
+        # Differences, not cdist: its root has no gradient where an input lies on a support vector.
+        difference = inputs[:, None, :] - self.support_vectors.to(inputs)
+        kernel = torch.exp(-self.gamma.to(inputs) * difference.square().sum(dim=2))
+        return (kernel @ self.dual_coefficients.to(inputs) + self.intercept.to(inputs))[:, None]
+
+    @classmethod
+    def fit(cls, inputs: Tensor, targets: Tensor, gamma: float = 1.0, C: float = 1.0) -> "KernelMachine":
+        """Fits a support vector classifier (``sklearn.svm.SVC``) and takes it over, in float64.
+
+        Args:
+            inputs: (N, n) features.
+            targets: (N,) class indices, 0 and 1.
+            gamma: inverse squared width of the kernel.
+            C: weight of the margin violations; larger fits closer.
+
+        Raises:
+            ValueError: targets other than 0 and 1, or only one of them.
+        """
+        from sklearn.svm import SVC
+
+        classes = torch.unique(targets).tolist()
+        if classes != [0, 1]:
+            raise ValueError(
+                f"KernelMachine.fit: expected targets to hold the classes 0 and 1, got {classes}."
+            )
+        if not (math.isfinite(gamma) and gamma > 0):
+            raise ValueError(f"KernelMachine.fit: expected gamma to be positive and finite, got {gamma}.")
+        machine = SVC(C=C, kernel="rbf", gamma=gamma).fit(inputs.double().numpy(), targets.numpy())
+        return cls(
+            torch.tensor(machine.support_vectors_),
+            torch.tensor(machine.dual_coef_[0]),
+            float(machine.intercept_[0]),
+            float(gamma),
+        )
+
+
+def from_logistic_regression(estimator, dtype: torch.dtype = torch.float64) -> nn.Linear:
+    """The decision function of a fitted ``sklearn.linear_model.LogisticRegression`` as a linear layer.
+
+    Two classes give one column, the log-odds of class 1; K classes give their K logits.
+
+    Raises:
+        ValueError: the estimator is not fitted.
+    """
+    if not hasattr(estimator, "coef_"):
+        raise ValueError(
+            f"from_logistic_regression: expected a fitted estimator, got {type(estimator).__name__} without "
+            "coef_; call its fit(inputs, targets) first."
+        )
+    weight = torch.tensor(estimator.coef_, dtype=dtype)
+    layer = nn.Linear(weight.shape[1], weight.shape[0], dtype=dtype)
+    with torch.no_grad():
+        layer.weight.copy_(weight)
+        layer.bias.copy_(torch.tensor(estimator.intercept_, dtype=dtype))
+    return layer.eval()
+
+
+class DigitNet(nn.Module):
+    """A small fully convolutional classifier: (N, 1, H, W) images in [0, 1] -> (N, classes) logits.
+
+    Six 3x3 convolutions with batch normalisation bring the image to a quarter of its size (receptive field
+    29 px, about one digit); a 1x1 convolution gives a map of logits for each class; the logits are its
+    average. So any image of at least 28 px is taken, and in a 2x2 grid of digits the logit of a class is the
+    mean of what the four cells say about it (Lin et al. 2013, Zhou et al. 2016: global average pooling).
+
+    Attributes:
+        features: the convolutions, (N, 1, H, W) -> (N, 64, H/4, W/4).
+        classifier: the 1x1 convolution, (N, 64, h, w) -> (N, classes, h, w).
+    """
+
+    smallest = 28
+
+    def __init__(self, classes: int = 10, seed: int = 0):
+        super().__init__()
+        layers: list[nn.Module] = []
+        for before, after, stride in (
+            (1, 16, 1),
+            (16, 16, 2),
+            (16, 32, 1),
+            (32, 32, 2),
+            (32, 64, 1),
+            (64, 64, 1),
+        ):
+            convolution = nn.Conv2d(before, after, kernel_size=3, stride=stride, padding=1)
+            layers += [convolution, nn.BatchNorm2d(after), nn.ReLU()]
+        self.features = nn.Sequential(*layers)
+        self.classifier = nn.Conv2d(64, classes, kernel_size=1)
+        _initialise(self, seed)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, classes) of images (N, 1, H, W), H and W at least 28 px.
+
+        Raises:
+            ValueError: another number of dimensions or channels, or a smaller image.
+        """
+        if images.ndim != 4 or images.shape[1] != 1 or min(images.shape[2:]) < self.smallest:
+            raise ValueError(
+                f"DigitNet: expected images of shape (N, 1, H, W) with H, W >= {self.smallest}, got "
+                f"{tuple(images.shape)}; add the missing dimensions, or pad the images with zeros."
+            )
+        return self.classifier(self.features(images)).mean(dim=(2, 3))
+
+
+def shift_and_rotate(
+    images: Tensor, generator: torch.Generator, pixels: float = 2.0, degrees: float = 12.0
+) -> Tensor:
+    """Each image moved and turned by its own uniformly drawn amount; what comes in from outside is 0.
+
+    Args:
+        images: (N, C, H, W).
+        generator: source of chance, on the CPU.
+        pixels: largest shift along each axis, in px.
+        degrees: largest rotation to either side.
+    """
+    draws = 2 * torch.rand(len(images), 3, generator=generator).to(images) - 1
+    angle = draws[:, 0] * math.radians(degrees)
+    height, width = images.shape[2:]
+    # affine_grid counts in half image widths, so one pixel is 2 / width; the aspect keeps rotations rigid.
+    cosine, sine, aspect = torch.cos(angle), torch.sin(angle), height / width
+    rows = (
+        torch.stack([cosine, -sine * aspect, draws[:, 1] * pixels * 2 / width], dim=1),
+        torch.stack([sine / aspect, cosine, draws[:, 2] * pixels * 2 / height], dim=1),
+    )
+    grid = functional.affine_grid(torch.stack(rows, dim=1), list(images.shape), align_corners=False)
+    return functional.grid_sample(images, grid, align_corners=False)
+
+
+def _loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    if outputs.shape[1] == 1:
+        return functional.binary_cross_entropy_with_logits(outputs[:, 0], targets.to(outputs))
+    return functional.cross_entropy(outputs, targets)
+
+
+def fit(
+    model: nn.Module,
+    inputs: Tensor,
+    targets: Tensor,
+    epochs: int = 30,
+    seed: int = 0,
+    batch_size: int = 64,
+    learning_rate: float = 1e-2,
+    weight_decay: float = 1e-4,
+    augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
+    show_progress: bool = True,
+) -> list[float]:
+    """Trains a classifier in place: cross-entropy, AdamW, a one-cycle learning rate; leaves it in eval mode.
+
+    Order and augmentation come from one generator made from the seed: the same seed on the same machine
+    gives the same weights. A model with a single output column is trained as the log-odds of class 1.
+
+    Args:
+        model: (N, ...) -> (N, K) logits, or (N, 1).
+        inputs: (N, ...) examples, of the dtype of the model.
+        targets: (N,) class indices, int64.
+        epochs: passes over the examples.
+        seed: seed of order and augmentation (the initial weights are the model's).
+        batch_size: examples a step; the last, smaller batch of an epoch is left out if another one came
+            before.
+        learning_rate: the largest one, reached after 30 % of the steps.
+        weight_decay: of AdamW.
+        augment: ``augment(batch, generator)`` changes each batch, for example ``shift_and_rotate``.
+        show_progress: whether to show a progress bar.
+
+    Returns:
+        The mean loss of each epoch.
+
+    Raises:
+        ValueError: no examples, not one target an example, or epochs or batch_size smaller than 1.
+        FloatingPointError: the loss is no longer finite.
+    """
+    if len(inputs) == 0 or targets.shape != inputs.shape[:1]:
+        raise ValueError(
+            "fit: expected at least one example and one target for each, got inputs of shape "
+            f"{tuple(inputs.shape)} and targets of shape {tuple(targets.shape)}."
+        )
+    if epochs < 1 or batch_size < 1:
+        raise ValueError(
+            f"fit: expected epochs and batch_size to be at least 1, got epochs={epochs}, "
+            f"batch_size={batch_size}."
+        )
+    generator = torch.Generator().manual_seed(seed)
+    steps = max(len(inputs) // batch_size, 1)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=epochs * steps)
+    model.train()
+    history = []
+    progress = tqdm(range(epochs), desc="training", unit="epoch", disable=not show_progress)
+    for _ in progress:
+        total = 0.0
+        order = torch.randperm(len(inputs), generator=generator).to(inputs.device)
+        for step in range(steps):
+            chosen = order[step * batch_size : (step + 1) * batch_size]
+            batch = inputs[chosen]
+            if augment is not None:
+                batch = augment(batch, generator)
+            loss = _loss(model(batch), targets[chosen])
+            if not torch.isfinite(loss):
+                raise FloatingPointError(
+                    f"fit: the loss became {loss.item()}; look for NaN in inputs, or lower learning_rate."
+                )
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+            total += loss.item()
+        history.append(total / steps)
+        progress.set_postfix(loss=f"{history[-1]:.4f}")
+    model.eval()
+    return history
+
+
+def predict(model: nn.Module, inputs: Tensor, batch_size: int = 256) -> Tensor:
+    """The model's outputs (N, K) without a gradient, computed batch by batch.
+
+    Raises:
+        ValueError: no examples.
+    """
+    if len(inputs) == 0:
+        raise ValueError(
+            f"predict: expected at least one example, got inputs of shape {tuple(inputs.shape)}."
+        )
+    with torch.no_grad():
+        return torch.cat([model(batch) for batch in inputs.split(batch_size)])
+
+
+def accuracy(model: nn.Module, inputs: Tensor, targets: Tensor, batch_size: int = 256) -> float:
+    """Share of the examples (N, ...) whose predicted class is their target (N,); a single column is cut at 0.
+
+    The model is used in the mode that it is in: call ``model.eval()`` first.
+
+    Raises:
+        ValueError: no examples, or not one target an example.
+    """
+    if targets.shape != inputs.shape[:1]:
+        raise ValueError(
+            f"accuracy: expected one target for each of the {len(inputs)} inputs, got targets of shape "
+            f"{tuple(targets.shape)}."
+        )
+    outputs = predict(model, inputs, batch_size)
+    predicted = (outputs[:, 0] > 0).long() if outputs.shape[1] == 1 else outputs.argmax(dim=1)
+    return (predicted == targets).double().mean().item()
+
+
+def save_weights(model: nn.Module, path: str | Path) -> str:
+    """Writes the model's state_dict to ``path`` and returns the file's SHA-256; equal weights, equal files.
+
+    The file appears whole or not at all: an interrupted run leaves no half-written weights behind.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Through memory: torch.save writes a file's own name into it, and the checksum would depend on it.
+    buffer = io.BytesIO()
+    torch.save(model.state_dict(), buffer)
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
+    unfinished.write_bytes(buffer.getvalue())
+    unfinished.replace(path)
+    return hashlib.sha256(buffer.getvalue()).hexdigest()
+
+
+def load_weights(model: nn.Module, path: str | Path, sha256: str | None = None) -> nn.Module:
+    """Loads a state_dict (``weights_only=True``) after comparing the file's SHA-256; returns it in eval mode.
+
+    Args:
+        model: a model of the same architecture; changed in place.
+        path: file written by ``save_weights``.
+        sha256: expected checksum, hexadecimal; None skips the comparison.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the checksum is another one, or the file does not hold the weights of such a model.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"load_weights: expected trained weights in {path}, found none; train the model."
+        )
+    content = path.read_bytes()
+    if sha256 is not None:
+        found = hashlib.sha256(content).hexdigest()
+        if found != sha256:
+            raise ValueError(
+                f"load_weights: expected {path} to have the SHA-256 {sha256}, got {found}. The file is "
+                "damaged or was replaced: restore it from the repository, or train anew "
+                "(digit_net(retrain=True))."
+            )
+    try:
+        model.load_state_dict(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
+    except Exception as error:  # torch raises a dozen kinds for a file that is not what it should be
+        raise ValueError(
+            f"load_weights: expected {path} to hold the weights of {type(model).__name__}, got: {error} "
+            "Delete the file and train anew."
+        ) from error
+    return model.eval()
+
+
+def digit_net(
+    retrain: bool = False,
+    dataset: str = "mnist5k",
+    epochs: int = 30,
+    seed: int = 0,
+    show_progress: bool = True,
+) -> DigitNet:
+    """A trained ``DigitNet`` in eval mode, on the CPU in float32.
+
+    For "mnist5k" the weights come with the repository and are checked against ``DIGIT_NET_SHA256``. For
+    another data set they come from ``data/cache``, and are trained and kept there the first time.
+
+    Args:
+        retrain: train anew (less than a minute on two cores) and save nothing: ``save_weights`` does that.
+        dataset: a name that ``helpers.datasets.image_split`` knows.
+        epochs: passes over the training images, if it is trained.
+        seed: seed of weights, order and augmentation, if it is trained.
+        show_progress: whether training shows a progress bar.
+
+    Raises:
+        ValueError: unknown data set, wrong checksum, or a file that does not hold such weights.
+        FileNotFoundError: the weights are missing from the repository.
+    """
+    ours = dataset == "mnist5k"
+    cached = CACHE_FOLDER / f"digit_net_{dataset}.pt"
+    if not retrain and ours:
+        return load_weights(DigitNet(), DIGIT_NET_FILE, DIGIT_NET_SHA256)
+    if not retrain and cached.is_file():
+        return load_weights(DigitNet(), cached)
+    split = image_split(dataset)
+    model = DigitNet(classes=len(split.class_names), seed=seed)
+    fit(
+        model,
+        split.train_inputs,
+        split.train_targets,
+        epochs=epochs,
+        seed=seed,
+        augment=shift_and_rotate,
+        show_progress=show_progress,
+    )
+    if not retrain and not ours:
+        save_weights(model, cached)
+    return model

@@ -1,0 +1,14 @@
+"""Paths: how the score is taken from the input's value to the level.
+
+A path is a frozen dataclass with one method, `walk`, which drives a `Journey`. It asks for slopes, moves by
+`advance` and ends examples by `stop`; evaluation, counting, readouts and bookkeeping are the journey's.
+"""
+
+from helpers.paths.base import Path, first_crossing
+from helpers.paths.flow import Flow
+from helpers.paths.nearest import Nearest
+from helpers.paths.secant import Secant
+from helpers.paths.straight import Straight
+from helpers.paths.tangent import Tangent
+
+__all__ = ["Flow", "Nearest", "Path", "Secant", "Straight", "Tangent", "first_crossing"]

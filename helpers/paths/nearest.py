@@ -1,0 +1,214 @@
+"""The nearest point of the level set."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from helpers.checks import require_count
+from helpers.coordinates import Coordinates
+from helpers.geometry import Geometry
+from helpers.journey import OUT_OF_REACH, Journey, Slope, per
+from helpers.paths.base import Path, first_crossing
+
+# fractions of a proposal's length at which its ray is searched for the level, from near to far
+RAY = (0.5, 0.8, 0.95, 1.0, 1.05, 1.25, 1.6, 2.5, 5.0, 20.0)
+
+
+@dataclass(frozen=True)
+class Nearest(Path):
+    """The nearest point of the level set: d = K v with the smallest |v| such that F(d) = l.
+
+    In structural reliability it is the design point, found by the iteration of Hasofer & Lind (1974) and
+    Rackwitz & Fiessler (1978): project the origin onto the tangent plane of the level set. DeepFool
+    (Moosavi-Dezfooli et al. 2016, arXiv 1511.04599) is its crudest form. Here every iterate is first brought
+    onto the level set along its ray by a root search, and a step is kept only if it comes nearer; else it is
+    halved. Contributions and mean gradient are those of the chord from the input to the point.
+
+    `stationarity` in the record certifies the point: the cosine between v and the gradient there, 1 at a
+    nearest point of a smooth score away from bounds. It may be another stationary point than the nearest:
+    try more starts.
+
+    Args:
+        iterations: proposals per start, at most one gradient evaluation each.
+        starts: number of directions to begin with: the steepest one, then random ones (seeded, the same for
+            every example).
+        nodes: gradient evaluations for the chord's contributions (midpoint rule).
+    """
+
+    iterations: int = 32
+    starts: int = 2
+    nodes: int = 16
+
+    def __post_init__(self):
+        for name in ("iterations", "starts", "nodes"):
+            require_count(f"Nearest({name})", getattr(self, name))
+
+    def check(self, coordinates: Coordinates, geometry: Geometry) -> None:
+        if coordinates.removes:
+            raise ValueError(
+                "path: Nearest() looks in all directions; removal has one. Use Input(...) or Flow()."
+            )
+        if coordinates.bounded and not geometry.diagonal:
+            raise ValueError(
+                f"path: Nearest() within bounds needs a geometry that treats each coordinate on its own, and "
+                f"{type(geometry).__name__} does not. Use Euclidean() or Scaled(std), or leave the bounds out."
+            )
+
+    def walk(self, journey: Journey) -> None:
+        best = Candidates(journey)
+        for direction in self._directions(journey):
+            found = self._search(journey, direction)
+            best.take(found)
+        rows = journey.active
+        missing = rows[~torch.isfinite(best.size[rows])]
+        journey.stop(missing, f"{OUT_OF_REACH} in any direction tried", failed=True)
+        journey.stationarity = best.cosine
+        for node in range(self.nodes):
+            rows = journey.active
+            slope = journey.look(rows, best.u[rows] * ((node + 0.5) / self.nodes))
+            length = torch.full_like(slope.value, 1 / self.nodes)
+            journey.advance(slope.rows, best.u[slope.rows] * ((node + 1) / self.nodes), slope.base, length)
+
+    def _directions(self, journey: Journey):
+        """Unit vectors v to begin with, (N, *S), of the length of the tangent's step."""
+        here = journey.here()
+        steepest = torch.zeros_like(journey.u)
+        away = (journey.level - journey.start).sign()
+        steepest[here.rows] = journey.geometry.adjoint(here.gradient) * per(away[here.rows], here.gradient)
+        slope = size_of(steepest)
+        distance = (journey.level - journey.start).abs() / slope
+        distance = distance.where(torch.isfinite(distance) & (distance < 1e6), torch.ones_like(distance))
+        yield steepest * per(distance / slope.masked_fill(slope == 0, 1), steepest)
+        generator = torch.Generator().manual_seed(0)
+        for _ in range(self.starts - 1):
+            random = torch.randn(1, *journey.u.shape[1:], generator=generator, dtype=torch.float64)
+            random = (random / random.norm()).to(journey.u)
+            yield random * per(distance, journey.u)
+
+    def _search(self, journey: Journey, proposal: Tensor) -> "Candidates":
+        """Descend in distance from one start, given as v, (N, *S)."""
+        found = Candidates(journey)
+        proposal, target = proposal.clone(), torch.zeros_like(proposal)
+        # a kink needs the tangent planes on both of its sides: the best point's, and one where a step failed
+        planes = proposal.new_zeros(len(proposal), 2, *proposal.shape[1:])
+        offsets = proposal.new_zeros(len(proposal), 2)
+        stride = torch.ones_like(found.size)
+        rows = journey.active[size_of(proposal)[journey.active] > 0]
+        for _ in journey.progress(range(self.iterations)):
+            if not len(rows):
+                break
+            there, v, u = self._onto_level(journey, rows, proposal[rows])
+            nearer = there & (size_of(v) < found.size[rows])
+            lost = ~there & torch.isinf(found.size[rows])
+            slope = journey.look(rows, u, reason=None)
+            kept = torch.isin(rows, slope.rows)
+            seen, v, nearer, lost = slope.rows, v[kept], nearer[kept], lost[kept]
+            plane, offset, cosine = tangent_plane(journey, slope, v)
+            found.put(seen[nearer], v[nearer], slope.u[nearer], cosine[nearer])
+            side = (~nearer).long()
+            planes[seen, side], offsets[seen, side] = plane, offset
+            planes[seen[nearer], 1], offsets[seen[nearer], 1] = 0, 0
+            stride[seen] = torch.where(nearer, (2 * stride[seen]).clamp_max(1), stride[seen] / 2)
+            target[seen] = nearest_of_planes(planes[seen], offsets[seen], *v_bounds(journey, seen))
+            proposal[seen] = found.v[seen] + per(stride[seen], v) * (target[seen] - found.v[seen])
+            # no ray has met the level so far: go to the tangent plane from here (DeepFool's step)
+            missing = (offset - (plane * v).flatten(1).sum(1)) / size_of(plane).square()
+            proposal[seen[lost]] = (v + plane * per(missing, v))[lost]
+            moves = size_of(proposal[seen] - found.v[seen]) > 1e-12 * found.size[seen].nan_to_num(posinf=0)
+            rows = seen[moves]
+        return found
+
+    def _onto_level(self, journey: Journey, rows: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Whether the rays through v meet the level, and where: v and u, (n, *S)."""
+        way = journey.geometry.apply(v)
+        there, part = first_crossing(journey, rows, way, RAY)
+        # without a crossing, part is 1: the proposal itself
+        v, way = v * per(part, v), way * per(part, way)
+        u = journey.chart.clip(way, rows)
+        if journey.chart.bounded:
+            v = u / diagonal(journey)
+        return there, v, u
+
+
+class Candidates:
+    """The nearest point found so far for each of N examples: v and u, (N, *S), |v| and the cosine, (N,)."""
+
+    def __init__(self, journey: Journey):
+        self.v, self.u = torch.zeros_like(journey.u), torch.zeros_like(journey.u)
+        self.size = torch.full_like(journey.start, torch.inf)
+        self.cosine = torch.full_like(journey.start, torch.nan)
+
+    def put(self, rows: Tensor, v: Tensor, u: Tensor, cosine: Tensor) -> None:
+        """Replace the points of the examples with those numbers."""
+        self.v[rows], self.u[rows], self.size[rows], self.cosine[rows] = v, u, size_of(v), cosine
+
+    def take(self, other: "Candidates") -> None:
+        """Take over what is nearer in another set."""
+        rows = (other.size < self.size).nonzero()[:, 0]
+        self.put(rows, other.v[rows], other.u[rows], other.cosine[rows])
+
+
+def tangent_plane(journey: Journey, slope: Slope, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The tangent plane normal . v = offset of the level set at u = K v, its side away from the input positive.
+
+    Returns the normal, (n, *S), the offset, (n,), and the cosine between v and the normal, (n,), over the
+    coordinates that are at no bound.
+    """
+    away = (journey.level - journey.start)[slope.rows].sign()
+    normal = journey.geometry.adjoint(slope.gradient) * per(away, v)
+    offset = (normal * v).flatten(1).sum(1) + (journey.level[slope.rows] - slope.value) * away
+    lower, upper = (None if b is None else b[slope.rows] for b in (journey.chart.lower, journey.chart.upper))
+    inside = torch.ones_like(v, dtype=torch.bool)
+    inside &= True if lower is None else slope.u > lower
+    inside &= True if upper is None else slope.u < upper
+    tiny = torch.finfo(v.dtype).tiny
+    cosine = torch.nn.functional.cosine_similarity((v * inside).flatten(1), (normal * inside).flatten(1), eps=tiny)
+    return normal, offset, cosine
+
+
+def nearest_of_planes(
+    planes: Tensor, offsets: Tensor, lower: Tensor | None, upper: Tensor | None, rounds: int = 12
+) -> Tensor:
+    """The smallest v with plane_i . v >= offset_i for all i, and within bounds: (n, *S).
+
+    The dual problem by coordinate ascent (Hildreth 1957, doi 10.1002/nav.3800040113): v = clip(sum_i w_i
+    plane_i) with w_i >= 0. One plane without bounds is exact in one round.
+
+    Args:
+        planes: normals, (n, m, *S); a plane of zeros is none. offsets: (n, m). lower, upper: (n, *S) or None.
+    """
+    weights = torch.zeros_like(offsets)
+    tiny = torch.finfo(planes.dtype).tiny
+
+    def point() -> tuple[Tensor, Tensor]:
+        free = (weights.reshape(*weights.shape, *[1] * (planes.ndim - 2)) * planes).sum(1)
+        v = free if lower is None else torch.maximum(free, lower)
+        v = v if upper is None else torch.minimum(v, upper)
+        return v, v == free
+
+    for _ in range(rounds):
+        for i in range(planes.shape[1]):
+            v, inside = point()
+            short = offsets[:, i] - (planes[:, i] * v).flatten(1).sum(1)
+            gain = (planes[:, i].square() * inside).flatten(1).sum(1)
+            weights[:, i] = (weights[:, i] + torch.where(gain > tiny, short / gain, 0)).clamp_min(0)
+    return point()[0]
+
+
+def v_bounds(journey: Journey, rows: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    """The bounds on u as bounds on v, for a diagonal geometry."""
+    return tuple(
+        None if bound is None else bound[rows] / diagonal(journey)
+        for bound in (journey.chart.lower, journey.chart.upper)
+    )
+
+
+def diagonal(journey: Journey) -> Tensor:
+    """The diagonal of K, of a geometry that is diagonal, shape (1, *S)."""
+    return journey.geometry.apply(torch.ones_like(journey.u[:1]))
+
+
+def size_of(v: Tensor) -> Tensor:
+    """Euclidean length of each example's vector: (n, ...) -> (n,)."""
+    return v.flatten(1).norm(dim=1)

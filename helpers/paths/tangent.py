@@ -1,0 +1,36 @@
+"""Linear saliency, as the corner of the class that it is."""
+
+from dataclasses import dataclass
+
+import torch
+
+from helpers.journey import BLOCKED, Journey, per
+from helpers.paths.base import Path, clipped_ray
+
+
+@dataclass(frozen=True)
+class Tangent(Path):
+    """One linear step, d = (l - F(0)) M G / (G . M G): linear saliency.
+
+    Its mean gradient is the gradient at the input, its contributions are gradient times step and sum to
+    l - F(0), its own prediction; the residual F(d) - l says how far the tangent misses, and `converged`
+    whether it was right. Bounds stop the coordinates that run into them, and the others go further.
+    One gradient evaluation, one forward evaluation.
+    """
+
+    def walk(self, journey: Journey) -> None:
+        slope, velocity, _ = journey.steepest(journey.here())
+        if not len(slope.rows):
+            return
+        rise = journey.level[slope.rows] - slope.value
+        lower, upper = (
+            None if bound is None else bound[slope.rows]
+            for bound in (journey.chart.lower, journey.chart.upper)
+        )
+        time, reached = clipped_ray(
+            slope.gradient, velocity * per(rise.sign(), velocity), rise.abs(), lower, upper
+        )
+        step = velocity * per(time * rise.sign(), velocity)
+        journey.advance(slope.rows, journey.chart.clip(step, slope.rows), slope.base, torch.ones_like(time))
+        journey.stop(slope.rows[~reached], BLOCKED, failed=True)
+        journey.stop(slope.rows[reached], "the tangent misses the level")

@@ -1,0 +1,52 @@
+"""References: the input without the evidence. Each is a function from inputs to inputs of the same shape."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from helpers.checks import require_width
+from helpers.smoothing import gaussian_blur
+
+
+@dataclass(frozen=True)
+class Blurred:
+    """The image itself, smoothed by a Gaussian of that standard deviation in pixels."""
+
+    width: float
+
+    def __post_init__(self):
+        require_width("Blurred(width)", self.width)
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        if inputs.ndim != 4:
+            raise ValueError(
+                f"Blurred(width): expected images of shape (N, C, H, W); got {tuple(inputs.shape)}. "
+                "Use Constant(value) or a tensor as the reference."
+            )
+        return gaussian_blur(inputs, self.width)
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The same value everywhere."""
+
+    value: float
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        return torch.full_like(inputs, self.value)
+
+
+@dataclass(frozen=True, eq=False)
+class DataMean:
+    """The mean example of a data set: examples of shape (M, ...)."""
+
+    examples: Tensor
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        if self.examples.shape[1:] != inputs.shape[1:]:
+            raise ValueError(
+                f"DataMean(examples): expected examples of shape (M, {', '.join(map(str, inputs.shape[1:]))}); "
+                f"got {tuple(self.examples.shape)}."
+            )
+        return self.examples.to(inputs).mean(0, keepdim=True).expand_as(inputs)

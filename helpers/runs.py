@@ -1,0 +1,445 @@
+"""Running notebooks: one with other parameters, all of them in order, and again for the committed form.
+
+From the command line: ``python -m helpers.runs run-all | execute | normalise``.
+"""
+
+import argparse
+import csv
+import difflib
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import papermill
+import zmq
+from jupyter_client.kernelspec import KernelSpecManager
+from nbformat import NotebookNode
+from papermill.exceptions import PapermillExecutionError
+from tqdm.auto import tqdm
+from traitlets.config import Config
+
+from helpers import notebooks
+from helpers.records import Number, recorded, rounded
+from helpers.records import record as record
+
+ROOT = Path(__file__).resolve().parent.parent
+KERNEL = "python3"
+# Without it a kernel warns, in the middle of the progress bar, that whoever is on this machine can listen.
+ENCRYPTED = Config({"KernelManager": {"transport_encryption": "auto"}} if zmq.has("curve") else {})
+
+
+class NotebookFailed(RuntimeError):
+    """A notebook that did not run to its end, or whose widgets raised on the way.
+
+    Attributes:
+        notebook: the notebook's file.
+        cell: place of the failing cell in the source, from 1, text counted; None if unknown or a callback's.
+        source: the cell's source, "" if not known.
+        traceback: what Python said, without terminal colours.
+    """
+
+    def __init__(self, notebook: Path, cell: int | None, source: str, traceback: str):
+        self.notebook, self.cell, self.source, self.traceback = notebook, cell, source, traceback
+        where = f" in cell {cell}" if cell else ""
+        quoted = textwrap.indent(source.strip(), "    ") + "\n\n" if source else ""
+        super().__init__(f"{notebook.name} failed{where}:\n\n{quoted}{traceback.strip()}")
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """One executed notebook.
+
+    Attributes:
+        notebook: the executed notebook.
+        record: JSON beside it: its parameters, numbers, seconds, figures.
+        figures: its figures, in order.
+        parameters: all of its parameters with the values it ran with.
+        numbers: what its cells passed to `helpers.records.record`.
+        seconds: wall time, the start of the kernel included.
+    """
+
+    notebook: Path
+    record: Path
+    figures: tuple[Path, ...]
+    parameters: dict
+    numbers: dict[str, Number]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `run_all` did: the notebooks that ran, those that failed, the table of all numbers."""
+
+    results: tuple[RunResult, ...]
+    failures: tuple[NotebookFailed, ...]
+    table: Path
+    seconds: float = field(compare=False)
+
+    def __str__(self) -> str:
+        width = max(len(name) for name in [*(r.notebook.stem for r in self.results), *self._failed(), "all"])
+        lines = [f"{str(failure).rstrip()}\n" for failure in self.failures]
+        lines += [f"  {result.notebook.stem:<{width}}  {result.seconds:6.1f} s" for result in self.results]
+        lines += [f"  {name:<{width}}  FAILED" for name in self._failed()]
+        lines += [f"  {'all':<{width}}  {self.seconds:6.1f} s", ""]
+        folder = _shown(self.table.parent)
+        lines += [
+            f"notebooks  {folder}/*.ipynb",
+            f"figures    {folder}/*_figures/",
+            f"numbers    {_shown(self.table)} (the same as a page: {self.table.with_suffix('.md').name})",
+        ]
+        total = len(self.results) + len(self.failures)
+        lines += [f"{len(self.results)} of {total} notebooks ran, {len(self.failures)} failed"]
+        return "\n".join(lines)
+
+    def _failed(self) -> list[str]:
+        return [failure.notebook.stem for failure in self.failures]
+
+
+def check_parameters(source: str | Path, given: dict) -> dict:
+    """All parameters of a notebook with the values that it is to run with.
+
+    Raises:
+        notebooks.ParameterError: a name that the notebook does not have (papermill would only warn, and run
+            with its default), or a value of the wrong type.
+        ValueError: the notebook's parameters cell cannot be read.
+    """
+    known = notebooks.parameters(source)
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            names = ", ".join(known) or "none"
+            raise notebooks.ParameterError(
+                f"{Path(source).name} has no parameter {name!r}{hint} (its parameters: {names})"
+            )
+    return {name: p.accept(given[name]) if name in given else p.default for name, p in known.items()}
+
+
+def run_notebook(
+    source: str | Path,
+    destination: str | Path,
+    parameters: dict | None = None,
+    *,
+    show_progress: bool = True,
+    timeout: float | None = None,
+    on_cell: Callable[[], None] | None = None,
+) -> RunResult:
+    """Execute a notebook with papermill, with other parameters if given, and write what came out.
+
+    ``destination`` is the executed notebook; beside it ``<stem>.json`` (the record) and
+    ``<stem>_figures/NN.png``. All is made under a temporary name and moved into place when whole, the record
+    last: where the record is, the rest is. A run that fails changes nothing at the destination. The kernel
+    starts in the caller's folder.
+
+    Args:
+        source: the notebook.
+        destination: file name of the executed notebook; folders are made.
+        parameters: name -> value, for some of the names in the notebook's parameters cell.
+        show_progress: a progress bar over the cells.
+        timeout: seconds that one cell may take; None for any.
+        on_cell: called after each code cell.
+
+    Raises:
+        FileNotFoundError: there is no such notebook.
+        notebooks.ParameterError: unknown parameter or wrong type; nothing was run.
+        ValueError: the destination is the source, or does not end in .ipynb.
+        NotebookFailed: a cell or a widget's callback raised, the kernel died, or the notebook stopped early.
+        RuntimeError: the kernel ``python3`` is not this environment's.
+    """
+    source, destination = Path(source), Path(destination)
+    if not source.is_file():
+        raise FileNotFoundError(f"{source}: no such notebook")
+    if destination.suffix != ".ipynb":
+        raise ValueError(f"destination: expected a name that ends in .ipynb, got {destination}")
+    if destination.resolve() == source.resolve():
+        raise ValueError(f"destination: expected another file than the notebook itself, got {destination}")
+    values = check_parameters(source, parameters or {})
+    given = {name: values[name] for name in parameters or {}}
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{destination.stem}-", dir=destination.parent) as folder:
+        made = Path(folder) / destination.name
+        started = time.perf_counter()
+        notebook = _execute(source, made, given, show_progress, timeout, on_cell)
+        seconds = time.perf_counter() - started
+        try:
+            numbers = recorded(notebook)
+        except ValueError as error:
+            raise NotebookFailed(source, None, "", str(error)) from error
+        notebook.metadata.pop("papermill", None)
+        notebooks.write(notebook, made)
+        pictures = _figures_folder(made)
+        pictures.mkdir()
+        names = [f"{number:02d}.png" for number, _ in enumerate(notebooks.figures(notebook), start=1)]
+        for name, picture in zip(names, notebooks.figures(notebook), strict=True):
+            (pictures / name).write_bytes(picture)
+        content = {
+            "notebook": source.stem,
+            "parameters": values,
+            "numbers": numbers,
+            "seconds": round(seconds, 3),
+            "figures": [f"{pictures.name}/{name}" for name in names],
+        }
+        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        _record_file(made).write_text(text, encoding="utf-8")
+        discard(destination)
+        if names:
+            pictures.replace(_figures_folder(destination))
+        made.replace(destination)
+        _record_file(made).replace(_record_file(destination))
+    figures = tuple(_figures_folder(destination) / name for name in names)
+    return RunResult(destination, _record_file(destination), figures, values, numbers, seconds)
+
+
+def _figures_folder(notebook: Path) -> Path:
+    return notebook.with_name(f"{notebook.stem}_figures")
+
+
+def _record_file(notebook: Path) -> Path:
+    return notebook.with_suffix(".json")
+
+
+def discard(destination: str | Path) -> None:
+    """Remove an executed notebook, its record (first) and its figures, as far as they are there."""
+    destination = Path(destination)
+    _record_file(destination).unlink(missing_ok=True)
+    destination.unlink(missing_ok=True)
+    shutil.rmtree(_figures_folder(destination), ignore_errors=True)
+
+
+def _execute(source, made, parameters, show_progress, timeout, on_cell) -> NotebookNode:
+    """The notebook executed by papermill, or NotebookFailed."""
+    _check_kernel()
+    before = notebooks.read(source)
+    code = sum(cell.cell_type == "code" for cell in before.cells)
+    # papermill puts a cell of its own behind the parameters cell where there are parameters to be set.
+    own = (
+        [place for place, cell in enumerate(before.cells) if notebooks.is_parameters(cell)]
+        if parameters
+        else []
+    )
+    last = {}
+    bar = tqdm(total=code + len(own), desc=source.stem, unit="cell", disable=not show_progress)
+
+    def place_of(index: int) -> int:
+        return index + 1 - sum(index > place for place in own)
+
+    def started(cell, cell_index, **_):
+        last.update(cell=place_of(cell_index), source=cell.source)
+
+    def finished(**_):
+        bar.update()
+        if on_cell:
+            on_cell()
+
+    try:
+        with bar, _inline_figures():
+            notebook = papermill.execute_notebook(
+                str(source),
+                str(made),
+                parameters,
+                kernel_name=KERNEL,
+                language="python",
+                progress_bar=False,
+                execution_timeout=timeout,
+                # A kernel that has loaded torch lets the polite request to leave run out (2.5 s), every time.
+                shutdown_kernel="immediate",
+                config=ENCRYPTED,
+                on_cell_execute=started,
+                on_cell_executed=finished,
+            )
+    except PapermillExecutionError as error:
+        lines = "\n".join(error.traceback) or f"{error.ename}: {error.evalue}"
+        place = place_of(error.cell_index)
+        raise NotebookFailed(source, place, error.source, notebooks.plain(lines)) from error
+    except Exception as error:
+        # The kernel died or did not start, or a cell took too long: papermill passes on errors of all kinds.
+        text = f"{type(error).__name__}: {notebooks.plain(str(error))}"
+        raise NotebookFailed(source, last.get("cell"), last.get("source", ""), text) from error
+    for index, text in notebooks.errors(notebook):
+        if index is None:
+            raise NotebookFailed(source, None, "", f"in a widget's callback:\n\n{text}")
+        # papermill lets sys.exit() pass as a success, with the rest of the notebook not executed.
+        raise NotebookFailed(source, place_of(index), notebook.cells[index].source, text)
+    return notebook
+
+
+def _check_kernel() -> None:
+    """That the kernel runs this interpreter: `python3` of another environment has other packages."""
+    command = KernelSpecManager().get_kernel_spec(KERNEL).argv[0]
+    # A bare "python" is replaced by sys.executable when the kernel starts.
+    folder = Path(command).parent
+    if Path(command).is_absolute() and folder.resolve() != Path(sys.executable).parent.resolve():
+        raise RuntimeError(
+            f"the Jupyter kernel {KERNEL!r} runs {command}, not {sys.executable}: "
+            "remove that kernel (jupyter kernelspec list), or unset JUPYTER_PATH"
+        )
+
+
+@contextmanager
+def _inline_figures() -> Iterator[None]:
+    """Kernels inherit the environment: with a caller's MPLBACKEND=Agg no figure would reach the notebook."""
+    before = os.environ.pop("MPLBACKEND", None)
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ["MPLBACKEND"] = before
+
+
+def walk(folder: str | Path) -> list[Path]:
+    """The notebooks of a folder in reading order: those named NN_*.ipynb.
+
+    Raises:
+        FileNotFoundError: there are none.
+    """
+    found = sorted(path for path in Path(folder).glob("*.ipynb") if re.match(r"\d\d_", path.name))
+    if not found:
+        raise FileNotFoundError(f"{folder}: no notebooks there that are named NN_*.ipynb")
+    return found
+
+
+def run_all(
+    notebooks_dir: str | Path = ROOT / "notebooks",
+    build_dir: str | Path = ROOT / "build",
+    show_progress: bool = True,
+) -> Report:
+    """Execute all notebooks of a folder in reading order, with their defaults, and gather their numbers.
+
+    In ``build_dir``: what `run_notebook` writes for each, and ``results.csv`` and ``results.md``, one row a
+    number. A notebook that fails does not keep the others from running; what an earlier run left of it is
+    removed.
+
+    Raises:
+        FileNotFoundError: there are no notebooks.
+    """
+    sources, build = walk(notebooks_dir), Path(build_dir)
+    build.mkdir(parents=True, exist_ok=True)
+    sizes = [sum(cell.cell_type == "code" for cell in notebooks.read(source).cells) for source in sources]
+    results, failures = [], []
+    started = time.perf_counter()
+    with tqdm(total=sum(sizes), unit="cell", disable=not show_progress) as bar:
+        for number, source in enumerate(sources):
+            bar.set_description(source.stem)
+            discard(build / source.name)
+            try:
+                result = run_notebook(source, build / source.name, show_progress=False, on_cell=bar.update)
+                results.append(result)
+            except NotebookFailed as failure:
+                failures.append(failure)
+            except ValueError as error:
+                failures.append(NotebookFailed(source, None, "", str(error)))
+            bar.update(sum(sizes[: number + 1]) - bar.n)
+    table = build / "results.csv"
+    _write_table(results, table)
+    return Report(tuple(results), tuple(failures), table, time.perf_counter() - started)
+
+
+def _write_table(results: list[RunResult], table: Path) -> None:
+    rows = [(r.notebook.stem, name, value) for r in results for name, value in r.numbers.items()]
+    with table.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("notebook", "number", "value"), *rows])
+    lines = ["| notebook | number | value |", "|---|---|---|"]
+    lines += [f"| {notebook} | {name} | {rounded(value, 4)} |" for notebook, name, value in rows]
+    table.with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def execute(path: str | Path, show_progress: bool = True) -> list[str]:
+    """Execute a committed notebook again, with its defaults, and replace it by its normal form.
+
+    Returns:
+        What still keeps it from being committed (`notebooks.problems`); normally nothing.
+
+    Raises:
+        NotebookFailed: it did not run; the file is unchanged.
+    """
+    path = Path(path)
+    with tempfile.TemporaryDirectory(prefix=f".{path.stem}-", dir=path.parent) as folder:
+        made = Path(folder) / path.name
+        run_notebook(path, made, show_progress=show_progress)
+        result = notebooks.normalise(notebooks.read(made))
+        notebooks.write(result, made)
+        made.replace(path)
+    return notebooks.problems(result)
+
+
+def check_form(path: str | Path) -> list[str]:
+    """What keeps a notebook's file from being in the committed form, one line each; empty if nothing does."""
+    path = Path(path)
+    notebook = notebooks.read(path)
+    found = notebooks.problems(notebook)
+    if path.read_text(encoding="utf-8") != notebooks.dumps(notebooks.normalise(notebook)):
+        found.append("not in normal form (run: python -m helpers.runs normalise FILE, or: make notebooks)")
+    return found
+
+
+def committed(folder: str | Path = ROOT / "notebooks") -> list[Path]:
+    """All committed notebooks: the walk, then the solutions.
+
+    Raises:
+        FileNotFoundError: there are none.
+    """
+    folder = Path(folder)
+    return walk(folder) + sorted((folder / "solutions").glob("*.ipynb"))
+
+
+def _shown(path: Path) -> str:
+    """A path as short as it can be told from here."""
+    path, here = path.resolve(), Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m helpers.runs", description="Run and tidy the notebooks.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    every = commands.add_parser("run-all", help="execute all notebooks in order; results in the build folder")
+    every.add_argument("--notebooks", type=Path, default=ROOT / "notebooks", help="folder with NN_*.ipynb")
+    every.add_argument("--build", type=Path, default=ROOT / "build", help="folder for what comes out")
+    every.add_argument("--quiet", action="store_true", help="no progress bar")
+    again = commands.add_parser("execute", help="execute committed notebooks again, in place, in normal form")
+    tidy = commands.add_parser("normalise", help="bring notebooks to normal form, without executing them")
+    tidy.add_argument("--check", action="store_true", help="only say which are not in that form")
+    for command in (again, tidy):
+        command.add_argument("files", nargs="*", type=Path, help="default: all notebooks and solutions")
+    options = parser.parse_args(arguments)
+    try:
+        if options.command == "run-all":
+            report = run_all(options.notebooks, options.build, not options.quiet)
+            print(report)
+            return 1 if report.failures else 0
+        return _each(options.files or committed(), options)
+    except (OSError, RuntimeError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def _each(files: list[Path], options: argparse.Namespace) -> int:
+    status = 0
+    for path in files:
+        try:
+            if options.command == "execute":
+                found = execute(path)
+            elif options.check:
+                found = check_form(path)
+            else:
+                notebooks.write(notebooks.normalise(notebooks.read(path)), path)
+                found = check_form(path)
+        except (NotebookFailed, OSError, ValueError) as error:
+            found = [str(error)]
+        for line in found:
+            print(f"{_shown(path)}: {line}", file=sys.stderr)
+        status = status or int(bool(found))
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

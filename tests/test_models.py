@@ -1,0 +1,392 @@
+"""Models: against scikit-learn, in closed form, and the weights that come with the repository."""
+
+import math
+
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.svm import SVC
+from torch import nn
+
+from helpers import models
+from helpers.datasets import Split, breast_cancer, digits, mnist5k, ring, two_moons
+from helpers.models import (
+    DIGIT_NET_FILE,
+    DIGIT_NET_SHA256,
+    DigitNet,
+    KernelMachine,
+    accuracy,
+    digit_net,
+    fit,
+    from_logistic_regression,
+    load_weights,
+    mlp,
+    predict,
+    save_weights,
+    shift_and_rotate,
+)
+
+
+@pytest.fixture(scope="module")
+def mnist():
+    return mnist5k()
+
+
+@pytest.fixture(scope="module")
+def net():
+    return digit_net()
+
+
+# MLP
+
+
+def test_mlp_is_the_composition_of_its_layers():
+    model = mlp(3, 2, hidden=(5, 4), activation=nn.Tanh).double()
+    x = torch.randn(6, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    first, second, last = (layer for layer in model if isinstance(layer, nn.Linear))
+    hidden = torch.tanh(torch.tanh(x @ first.weight.T + first.bias) @ second.weight.T + second.bias)
+    torch.testing.assert_close(model(x), hidden @ last.weight.T + last.bias)
+    assert [layer.out_features for layer in (first, second, last)] == [5, 4, 2]
+
+
+def test_mlp_without_hidden_layers_is_affine():
+    model = mlp(3, 2, hidden=()).double()
+    x, y = torch.eye(3, dtype=torch.float64)[:2, None]
+    torch.testing.assert_close(model(x) + model(y), model(x + y) + model(torch.zeros_like(x)))
+
+
+def test_weights_depend_on_the_seed_alone():
+    torch.manual_seed(1)
+    first, conv = mlp(3, 2, seed=5), DigitNet(seed=5)
+    torch.manual_seed(2)
+    assert torch.equal(first[0].weight, mlp(3, 2, seed=5)[0].weight)
+    assert torch.equal(conv.classifier.weight, DigitNet(seed=5).classifier.weight)
+    assert not torch.equal(first[0].weight, mlp(3, 2, seed=6)[0].weight)
+
+
+def test_mlp_says_what_is_wrong():
+    with pytest.raises(ValueError, match=r"every width .* at least 1, got \(3, 0, 2\)"):
+        mlp(3, 2, hidden=(0,))
+
+
+# Kernel machine
+
+
+@pytest.mark.parametrize("gamma", [0.5, 3.0])
+def test_kernel_machine_equals_sklearn(gamma):
+    moons = two_moons()
+    inputs = moons.train_inputs.double()
+    machine = KernelMachine.fit(inputs, moons.train_targets, gamma=gamma, C=5.0)
+    oracle = SVC(C=5.0, gamma=gamma).fit(inputs.numpy(), moons.train_targets.numpy())
+    test = 2 * moons.test_inputs.double()
+    expected = torch.tensor(oracle.decision_function(test.numpy()))[:, None]
+    torch.testing.assert_close(machine(test), expected, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(machine(test.float()), expected.float(), rtol=1e-3, atol=1e-3)
+    assert machine(test.float()).dtype == torch.float32
+    assert accuracy(machine, moons.test_inputs, moons.test_targets) == oracle.score(
+        moons.test_inputs.double().numpy(), moons.test_targets.numpy()
+    )
+
+
+def test_kernel_machine_in_closed_form_with_its_gradient():
+    machine = KernelMachine(torch.tensor([[1.0, 0.0]]).double(), torch.tensor([2.0]).double(), -0.5, 0.7)
+    x = torch.tensor([[0.5, 1.0], [1.0, 0.0]], dtype=torch.float64, requires_grad=True)
+    scores = machine(x)
+    kernel = math.exp(-0.7 * 1.25)
+    expected = torch.tensor([[2 * kernel - 0.5], [1.5]], dtype=torch.float64)
+    torch.testing.assert_close(scores, expected)
+    (gradient,) = torch.autograd.grad(scores.sum(), x)
+    # On the support vector itself the gradient is zero, not NaN.
+    slope = torch.tensor(
+        [[-2 * 0.7 * -0.5 * 2 * kernel, -2 * 0.7 * 1.0 * 2 * kernel], [0, 0]], dtype=torch.float64
+    )
+    torch.testing.assert_close(gradient, slope)
+    assert torch.autograd.gradcheck(machine, x)
+
+
+def test_kernel_machine_says_what_is_wrong():
+    vectors, coefficients = torch.zeros(3, 2), torch.ones(3)
+    with pytest.raises(ValueError, match=r"dual_coefficients \(S,\), got \(3, 2\) and \(2,\)"):
+        KernelMachine(vectors, coefficients[:2], 0.0, 1.0)
+    for gamma in (0.0, -1.0, float("nan")):
+        with pytest.raises(ValueError, match=f"gamma to be positive and finite, got {gamma}"):
+            KernelMachine(vectors, coefficients, 0.0, gamma)
+        with pytest.raises(ValueError, match=f"gamma to be positive and finite, got {gamma}"):
+            KernelMachine.fit(torch.zeros(2, 2), torch.tensor([0, 1]), gamma=gamma)
+    with pytest.raises(ValueError, match=r"inputs of shape \(N, 2\), got \(4, 3\)"):
+        KernelMachine(vectors, coefficients, 0.0, 1.0)(torch.zeros(4, 3))
+    with pytest.raises(ValueError, match=r"classes 0 and 1, got \[1, 2\]"):
+        KernelMachine.fit(torch.zeros(2, 2), torch.tensor([1, 2]))
+
+
+# Linear models
+
+
+@pytest.mark.parametrize("make", [breast_cancer, digits])
+def test_logistic_regression_equals_sklearn(make):
+    split = make()
+    inputs = split.train_inputs.flatten(1).double()
+    test = split.test_inputs.flatten(1).double()
+    estimator = LogisticRegression(max_iter=5000).fit(inputs.numpy(), split.train_targets.numpy())
+    layer = from_logistic_regression(estimator)
+    expected = torch.tensor(estimator.decision_function(test.numpy()))
+    classes = len(split.class_names)
+    assert layer(test).shape == (len(test), 1 if classes == 2 else classes)
+    torch.testing.assert_close(layer(test), expected.reshape(len(test), -1), rtol=1e-12, atol=1e-12)
+    assert accuracy(layer, test, split.test_targets) == estimator.score(
+        test.numpy(), split.test_targets.numpy()
+    )
+    assert accuracy(layer, test, split.test_targets) >= 0.93
+    assert from_logistic_regression(estimator, torch.float32).weight.dtype == torch.float32
+
+
+def test_logistic_regression_must_be_fitted():
+    with pytest.raises(ValueError, match="expected a fitted estimator, got LogisticRegression"):
+        from_logistic_regression(LogisticRegression())
+
+
+# Training
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+@pytest.mark.parametrize("make", [two_moons, ring])
+def test_fit_learns_the_toys(make, outputs):
+    split = make()
+    model = mlp(2, outputs)
+    before = accuracy(model, split.test_inputs, split.test_targets)
+    history = fit(model, split.train_inputs, split.train_targets, epochs=40, show_progress=False)
+    assert len(history) == 40
+    assert history[-1] < history[0] / 2
+    assert accuracy(model, split.test_inputs, split.test_targets) >= 0.96 > before
+    assert not model.training
+
+
+def test_fit_depends_on_its_seed_alone():
+    split = digits()
+    images = nn.functional.pad(split.train_inputs[:64], (10, 10, 10, 10))
+    weights = []
+    for global_seed, seed in ((1, 0), (2, 0), (1, 1)):
+        torch.manual_seed(global_seed)
+        model = DigitNet()
+        fit(
+            model,
+            images,
+            split.train_targets[:64],
+            epochs=1,
+            seed=seed,
+            batch_size=16,
+            augment=shift_and_rotate,
+            show_progress=False,
+        )
+        weights.append(model.classifier.weight.detach())
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_fit_takes_a_batch_larger_than_the_data():
+    model = mlp(2, 2)
+    before = model[0].weight.detach().clone()
+    history = fit(model, torch.eye(2), torch.tensor([0, 1]), epochs=1, batch_size=64, show_progress=False)
+    assert len(history) == 1
+    assert not torch.equal(before, model[0].weight)
+
+
+def test_fit_shows_progress_only_when_asked(capsys):
+    for show in (False, True):
+        fit(mlp(2, 2), torch.eye(2), torch.tensor([0, 1]), epochs=1, show_progress=show)
+        assert ("training" in capsys.readouterr().err) == show
+
+
+def test_training_says_what_is_wrong():
+    model, inputs, targets = mlp(2, 2), torch.eye(2), torch.tensor([0, 1])
+    with pytest.raises(
+        ValueError, match=r"one target for each, got inputs of shape \(2, 2\) .* shape \(1,\)"
+    ):
+        fit(model, inputs, targets[:1])
+    with pytest.raises(ValueError, match="at least one example"):
+        fit(model, inputs[:0], targets[:0])
+    with pytest.raises(ValueError, match="epochs=0, batch_size=64"):
+        fit(model, inputs, targets, epochs=0)
+    with pytest.raises(FloatingPointError, match="loss became nan; look for NaN in inputs"):
+        fit(model, inputs * float("nan"), targets, epochs=1, show_progress=False)
+    with pytest.raises(ValueError, match=r"one target for each of the 2 inputs, got targets of shape \(1,\)"):
+        accuracy(model, inputs, targets[:1])
+    with pytest.raises(ValueError, match="at least one example"):
+        accuracy(model, inputs[:0], targets[:0])
+
+
+def test_accuracy_in_closed_form():
+    columns = torch.tensor([[2.0, 1.0], [0.0, 1.0], [3.0, 0.0], [0.0, 5.0]])
+    targets = torch.tensor([0, 1, 1, 1])
+    assert accuracy(nn.Identity(), columns, targets, batch_size=3) == 0.75
+    assert accuracy(nn.Identity(), torch.tensor([[-1.0], [2.0], [0.0], [1.0]]), targets) == 0.75
+
+
+def blob(row: float, column: float, height: int, width: int) -> torch.Tensor:
+    rows, columns = torch.arange(height)[:, None] - row, torch.arange(width) - column
+    return torch.exp(-(rows**2 + columns**2) / 8.0)
+
+
+def centre(image: torch.Tensor) -> torch.Tensor:
+    rows, columns = torch.arange(image.shape[0])[:, None], torch.arange(image.shape[1])
+    return torch.stack([(image * rows).sum(), (image * columns).sum()]) / image.sum()
+
+
+def test_shift_and_rotate_with_nothing_to_do_changes_nothing():
+    images = torch.rand(3, 1, 28, 40, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(shift_and_rotate(images, torch.Generator(), pixels=0, degrees=0), images)
+
+
+def test_shift_is_counted_in_pixels():
+    image = blob(20, 30, 40, 60).expand(64, 1, 40, 60)
+    generator = torch.Generator().manual_seed(0)
+    shifts = torch.stack([centre(one[0]) for one in shift_and_rotate(image, generator, pixels=3, degrees=0)])
+    shifts = (shifts - torch.tensor([20.0, 30.0])).abs().max(dim=0).values
+    assert (shifts <= 3.05).all()
+    assert (shifts > 2.5).all()
+
+
+def test_rotation_is_rigid_on_an_image_that_is_not_square():
+    # About the centre (19.5, 29.5), 10 px to the right and 10 px up.
+    right, up = blob(19.5, 39.5, 40, 60), blob(9.5, 29.5, 40, 60)
+    for image, start in ((right, torch.tensor([0.0, 10.0])), (up, torch.tensor([-10.0, 0.0]))):
+        turned = shift_and_rotate(image.expand(64, 1, 40, 60), torch.Generator().manual_seed(0), 0, 30)
+        offsets = torch.stack([centre(one[0]) for one in turned]) - torch.tensor([19.5, 29.5])
+        torch.testing.assert_close(offsets.norm(dim=1), torch.full((64,), 10.0), rtol=0, atol=0.1)
+        angles = torch.rad2deg(torch.acos((offsets @ start / 100).clamp(-1, 1)))
+        assert angles.max() <= 30.5
+        assert angles.max() > 25
+
+
+# Digit classifier
+
+
+def test_digit_net_accuracy_and_confidence(net, mnist):
+    assert accuracy(net, mnist.test_inputs, mnist.test_targets) >= 0.97
+    probabilities = predict(net, mnist.test_inputs).softmax(dim=1)
+    right = probabilities.argmax(dim=1) == mnist.test_targets
+    assert ((probabilities.max(dim=1).values >= 0.9) & right).double().mean() >= 0.9
+
+
+def test_digit_net_is_small(net):
+    assert DIGIT_NET_FILE.stat().st_size < 1_000_000
+    assert not net.training
+
+
+def test_digit_net_in_eval_mode_does_not_depend_on_the_batch(net, mnist):
+    images = mnist.test_inputs[:8].double()
+    model = DigitNet().double()
+    model.load_state_dict(net.state_dict())
+    model.eval()
+    torch.testing.assert_close(model(images)[:1], model(images[:1]), rtol=1e-12, atol=1e-12)
+
+
+def test_digit_net_on_a_grid_is_the_mean_of_its_cells(net, mnist):
+    images = mnist.test_inputs[:4]
+    top, bottom = torch.cat([*images[:2]], dim=2), torch.cat([*images[2:]], dim=2)
+    grid = torch.cat([top, bottom], dim=1)[None]
+    with torch.no_grad():
+        maps = net.classifier(net.features(grid))
+        cells = maps.unfold(2, 7, 7).unfold(3, 7, 7).mean(dim=(4, 5))
+        logits = net(grid)
+    assert grid.shape == (1, 1, 56, 56)
+    assert maps.shape == (1, 10, 14, 14)
+    torch.testing.assert_close(logits, cells.mean(dim=(2, 3)), rtol=1e-4, atol=1e-4)
+    # Each cell still names the digit that it holds.
+    assert torch.equal(cells[0].flatten(1).argmax(dim=0), mnist.test_targets[:4])
+
+
+@pytest.mark.parametrize("size", [(28, 28), (29, 45), (64, 64)])
+def test_digit_net_takes_any_size(net, size):
+    assert net(torch.zeros(2, 1, *size)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (2, 3, 28, 28), (2, 1, 27, 28), (2, 1, 8, 8)])
+def test_digit_net_says_what_is_wrong(net, shape):
+    with pytest.raises(
+        ValueError, match=r"shape \(N, 1, H, W\) with H, W >= 28, got \(" + ", ".join(map(str, shape))
+    ):
+        net(torch.zeros(shape))
+
+
+# Weights
+
+
+def test_checksum_in_the_module_is_that_of_the_file():
+    assert load_weights(DigitNet(), DIGIT_NET_FILE, DIGIT_NET_SHA256).training is False
+
+
+def test_a_changed_file_is_refused(tmp_path, monkeypatch):
+    damaged = bytearray(DIGIT_NET_FILE.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    path = tmp_path / "digit_net.pt"
+    path.write_bytes(bytes(damaged))
+    monkeypatch.setattr(models, "DIGIT_NET_FILE", path)
+    with pytest.raises(ValueError, match=f"SHA-256 {DIGIT_NET_SHA256}, got [0-9a-f]{{64}}.*retrain=True"):
+        digit_net()
+
+
+def test_weights_come_back_and_equal_weights_give_equal_files(tmp_path):
+    model = DigitNet(seed=3)
+    first = save_weights(model, tmp_path / "new" / "first.pt")
+    second = save_weights(model, tmp_path / "second.pt")
+    assert first == second != save_weights(DigitNet(seed=4), tmp_path / "third.pt")
+    loaded = load_weights(DigitNet(), tmp_path / "new" / "first.pt", first)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, loaded.state_dict()[name])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "second.pt", "third.pt"]
+
+
+def test_load_weights_says_what_is_wrong(tmp_path):
+    with pytest.raises(FileNotFoundError, match="expected trained weights in .*none.pt, found none"):
+        load_weights(DigitNet(), tmp_path / "none.pt")
+    (tmp_path / "text.pt").write_text("not weights")
+    with pytest.raises(ValueError, match="to hold the weights of DigitNet"):
+        load_weights(DigitNet(), tmp_path / "text.pt")
+    save_weights(mlp(2, 2), tmp_path / "other.pt")
+    with pytest.raises(ValueError, match="to hold the weights of DigitNet"):
+        load_weights(DigitNet(), tmp_path / "other.pt")
+    torch.save(print, tmp_path / "code.pt")
+    with pytest.raises(ValueError, match="to hold the weights of DigitNet"):
+        load_weights(DigitNet(), tmp_path / "code.pt")
+
+
+@pytest.fixture
+def small_split(mnist, monkeypatch, tmp_path):
+    """Stands in for every data set, with an empty cache: training takes a moment."""
+    small = Split(
+        mnist.train_inputs[:64],
+        mnist.train_targets[:64],
+        mnist.test_inputs,
+        mnist.test_targets,
+        mnist.feature_names,
+        mnist.class_names,
+    )
+    monkeypatch.setattr(models, "image_split", lambda name: small)
+    monkeypatch.setattr(models, "CACHE_FOLDER", tmp_path / "cache")
+    return tmp_path / "cache"
+
+
+def test_another_data_set_is_trained_once_and_then_cached(small_split, monkeypatch):
+    trained = digit_net(dataset="FashionMNIST", epochs=1, show_progress=False)
+    assert [path.name for path in small_split.iterdir()] == ["digit_net_FashionMNIST.pt"]
+    monkeypatch.setattr(models, "fit", None)  # a second training would fail
+    again = digit_net(dataset="FashionMNIST")
+    assert torch.equal(trained.classifier.weight, again.classifier.weight)
+    assert not trained.training
+    assert not again.training
+
+
+def test_retraining_is_new_and_saves_nothing(small_split, net):
+    before = DIGIT_NET_FILE.read_bytes()
+    for dataset in ("mnist5k", "FashionMNIST"):
+        trained = digit_net(retrain=True, dataset=dataset, epochs=1, show_progress=False)
+        assert not torch.equal(trained.classifier.weight, net.classifier.weight)
+        assert not trained.training
+    assert not small_split.exists()
+    assert DIGIT_NET_FILE.read_bytes() == before
+
+
+def test_unknown_data_set():
+    with pytest.raises(ValueError, match="one of mnist5k, MNIST, FashionMNIST, got 'SVHN'"):
+        digit_net(dataset="SVHN")

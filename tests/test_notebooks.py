@@ -1,0 +1,250 @@
+"""Every committed notebook: its form, and its numbers with other parameters.
+
+nbval runs every cell of the walk with the committed parameters (pyproject.toml, testpaths). Here: the form of
+the files, the walk with a quick and with a different set of parameters, and the solutions, through papermill.
+"""
+
+import ast
+import math
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+from IPython.core.inputtransformer2 import TransformerManager
+
+from helpers import notebooks, records, runs
+
+FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
+WALK = sorted(FOLDER.glob("*.ipynb"))
+SOLUTIONS = sorted((FOLDER / "solutions").glob("*.ipynb"))
+CODE_LINES = 15
+
+
+@dataclass(frozen=True)
+class Case:
+    """Parameters to run a notebook with, and what it must then put on record.
+
+    numbers: name -> the value itself (text, truth value, whole number), or (lowest, highest) if measured.
+    """
+
+    parameters: dict
+    numbers: dict
+
+
+# Small sets that show that the notebook still works: a fraction of the defaults' time.
+QUICK: dict[str, Case] = {}
+
+# Deliberately other sets: other data, class, score or level, not only another size.
+DIFFERENT: dict[str, Case] = {}
+
+walk = pytest.mark.parametrize("path", WALK, ids=[path.stem for path in WALK])
+solutions = pytest.mark.parametrize("path", SOLUTIONS, ids=[path.stem for path in SOLUTIONS])
+committed = pytest.mark.parametrize(
+    "path", WALK + SOLUTIONS, ids=[str(path.relative_to(FOLDER)) for path in WALK + SOLUTIONS]
+)
+
+
+def code(path: Path) -> list:
+    return [cell for cell in notebooks.read(path).cells if cell.cell_type == "code"]
+
+
+def prose(path: Path) -> str:
+    return "\n\n".join(cell.source for cell in notebooks.read(path).cells if cell.cell_type == "markdown")
+
+
+def links(text: str) -> list[str]:
+    """Targets of links and pictures, those in code left out."""
+    text = re.sub(r"```.*?```|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]*\$", "", text, flags=re.S)
+    return re.findall(r"\]\(([^)\s]+)\)", text)
+
+
+def tree(source: str) -> ast.Module:
+    """The syntax tree of a cell, magics and all."""
+    return ast.parse(TransformerManager().transform_cell(source))
+
+
+# ---- the walk as a whole -----------------------------------------------------------------------------------
+
+
+def test_the_walk_is_there_and_numbered_without_a_gap():
+    assert WALK, f"no notebooks in {FOLDER.name}/: nothing below tests anything"
+    assert [path.name[:3] for path in WALK] == [f"{number:02d}_" for number in range(len(WALK))]
+
+
+def test_solutions_are_there():
+    solved = {path.name[:2] for path in SOLUTIONS}
+    asked = {path.name[:2] for path in WALK if re.search(r"^#+ Exercises", prose(path), re.M)}
+    assert asked, "no notebook has a heading 'Exercises'"
+    assert asked == solved, "each notebook with exercises has its solutions/NN_*.ipynb, and no other has"
+
+
+def test_every_case_belongs_to_a_notebook():
+    known = {path.stem for path in WALK}
+    assert set(QUICK) <= known
+    assert set(DIFFERENT) <= known
+
+
+# ---- form --------------------------------------------------------------------------------------------------
+
+
+@committed
+def test_file_is_in_normal_form(path):
+    assert runs.check_form(path) == []
+
+
+@committed
+def test_all_code_was_executed_once_in_order(path):
+    assert [cell.execution_count for cell in code(path)] == list(range(1, len(code(path)) + 1))
+    assert any(cell.outputs for cell in code(path)), "no outputs at all: make notebooks"
+
+
+@walk
+def test_parameters_stand_in_the_second_code_cell_one_a_line_with_help(path):
+    tagged = [place for place, cell in enumerate(code(path), start=1) if notebooks.is_parameters(cell)]
+    assert tagged == [2], f"the second code cell, and only it, is tagged 'parameters'; tagged: {tagged}"
+    for line in code(path)[1].source.splitlines():
+        assert re.fullmatch(r"[a-z]\w* = \S.*?  # \S.*", line), f"expected name = value  # help, got {line!r}"
+    assert notebooks.parameters(path), "no parameters"
+
+
+@walk
+def test_every_parameter_is_used(path):
+    names = {
+        node.id
+        for cell in code(path)
+        for node in ast.walk(tree(cell.source))
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
+    }
+    assert set(notebooks.parameters(path)) <= names, "a parameter that nothing reads changes nothing"
+
+
+@walk
+def test_head_has_a_title_and_links_along_the_walk(path):
+    head = notebooks.read(path).cells[0]
+    assert head.cell_type == "markdown"
+    assert re.match(r"# \S", head.source)
+    place = WALK.index(path)
+    neighbours = {WALK[0], *WALK[max(place - 1, 0) : place + 2]} - {path}
+    assert {other.name for other in neighbours} <= set(links(head.source))
+
+
+@committed
+def test_links_between_files_lead_somewhere(path):
+    for link in links(prose(path)):
+        if not re.match(r"[a-z]+:|#|attachment:", link):
+            target = path.parent / unquote(link.partition("#")[0])
+            assert target.exists(), f"{link}: no such file"
+
+
+@committed
+def test_code_uses_only_what_helpers_makes_public(path):
+    for cell in code(path):
+        for node in ast.walk(tree(cell.source)):
+            names = [node.attr] if isinstance(node, ast.Attribute) else []
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
+            parts = [part for name in names for part in name.split(".")]
+            private = [part for part in parts if part.startswith("_") and not part.startswith("__")]
+            assert not private, f"private name {private[0]} in:\n{cell.source}"
+
+
+@committed
+def test_cells_are_short(path):
+    for cell in code(path):
+        lines = [
+            line for line in cell.source.splitlines() if line.strip() and not line.strip().startswith("#")
+        ]
+        assert len(lines) <= CODE_LINES, (
+            f"{len(lines)} lines of code; what is longer belongs in helpers:\n{cell.source}"
+        )
+
+
+@committed
+def test_every_figure_has_a_text_for_those_who_cannot_see_it(path):
+    for cell in code(path):
+        for output in cell.outputs:
+            if "image/png" in output.get("data", {}):
+                alt = output.metadata.get("image/png", {}).get("alt", "")
+                assert alt.strip(), f"no alt text (helpers.plots.show) in:\n{cell.source}"
+    assert not re.search(r"!\[\s*\]\(", prose(path)), "a picture without alt text in the prose"
+
+
+@walk
+def test_key_numbers_are_on_record_and_nbval_compares_them(path):
+    assert records.recorded(notebooks.read(path)), "no record(...) among the committed outputs"
+    last = code(path)[-1].source
+    assert "record(" in last, "the last code cell calls record(...)"
+    assert "NBVAL_CHECK_OUTPUT" in last
+
+
+# ---- other parameters --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory):
+    """run(path, parameters): the result, each executed once."""
+
+    @cache
+    def executed(path: Path, items: tuple) -> runs.RunResult:
+        parameters = {name: list(value) if isinstance(value, tuple) else value for name, value in items}
+        destination = tmp_path_factory.mktemp(path.stem) / path.name
+        return runs.run_notebook(path, destination, parameters, show_progress=False, timeout=600)
+
+    def hashable(parameters: dict) -> tuple:
+        return tuple((name, tuple(v) if isinstance(v, list) else v) for name, v in parameters.items())
+
+    return lambda path, parameters: executed(path, hashable(parameters))
+
+
+def case(cases: dict[str, Case], path: Path) -> Case:
+    name = "QUICK" if cases is QUICK else "DIFFERENT"
+    if path.stem not in cases:
+        pytest.fail(f"tests/test_notebooks.py: {name} has no entry for {path.stem!r}: add a Case")
+    found = cases[path.stem]
+    assert found.numbers, f"{name}[{path.stem!r}] asserts no number"
+    defaults = {parameter.name: parameter.default for parameter in notebooks.parameters(path).values()}
+    unchanged = [key for key, value in found.parameters.items() if key in defaults and defaults[key] == value]
+    assert not unchanged, f"{name}[{path.stem!r}] sets {unchanged[0]} to its default"
+    assert found.parameters, f"{name}[{path.stem!r}] sets no parameter"
+    return found
+
+
+def assert_recorded(numbers: dict, expected: dict) -> None:
+    for name, value in expected.items():
+        assert name in numbers, f"{name!r} is not on record; there are: {', '.join(numbers)}"
+        if isinstance(value, tuple):
+            low, high = value
+            assert low <= numbers[name] <= high, f"{name}: {numbers[name]} is not within {low} to {high}"
+        else:
+            assert numbers[name] == value, f"{name}: expected {value!r}, got {numbers[name]!r}"
+            assert type(numbers[name]) is type(value), f"{name}: expected a {type(value).__name__}"
+
+
+@walk
+def test_quick(path, run):
+    chosen = case(QUICK, path)
+    assert_recorded(run(path, chosen.parameters).numbers, chosen.numbers)
+
+
+@walk
+def test_different(path, run):
+    chosen = case(DIFFERENT, path)
+    result = run(path, chosen.parameters)
+    assert_recorded(result.numbers, chosen.numbers)
+    before = records.recorded(notebooks.read(path))
+    changed = [name for name, value in result.numbers.items() if not same(value, before.get(name))]
+    assert changed, "other parameters, and yet every number on record is as before"
+
+
+def same(left, right) -> bool:
+    if isinstance(left, float) and isinstance(right, float):
+        return math.isclose(left, right, rel_tol=1e-6, abs_tol=1e-12)
+    return left == right
+
+
+@solutions
+def test_solutions_run(path, run):
+    run(path, {})

@@ -1,0 +1,437 @@
+"""Running notebooks: real kernels on small notebooks; what is refused, written, left alone."""
+
+import csv
+import json
+import math
+import os
+import sys
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+import torch
+
+from helpers import notebooks, records, runs
+
+PARAMETERS = """\
+steps = 3  # steps of the walk
+rate = 0.5  # length of a step
+label = "a"  # name of the run
+loud = False  # say more
+widths = [1, 2]  # widths to try"""
+
+FIGURE = """\
+import matplotlib.pyplot as plt
+plt.plot([0, steps])
+plt.show()"""
+
+RECORD = """\
+# NBVAL_CHECK_OUTPUT
+from helpers.records import record
+record(total=steps * rate, label=label, loud=loud, widths=len(widths))"""
+
+
+def make(path: Path, *sources: str, parameters: str | None = PARAMETERS) -> Path:
+    """A notebook of code cells, the first tagged as parameters, behind one of text."""
+    cells = [nbformat.v4.new_markdown_cell("# A title")]
+    if parameters is not None:
+        cells.append(nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}))
+    cells += [nbformat.v4.new_code_cell(source) for source in sources]
+    # No kernelspec: a notebook just written by a program has none either.
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    notebooks.write(notebook, path)
+    return path
+
+
+def output(data: dict, **more) -> nbformat.NotebookNode:
+    return nbformat.v4.new_output("display_data", data, **more)
+
+
+def everything_in(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """One notebook, run with two of its parameters changed."""
+    folder = tmp_path_factory.mktemp("finished")
+    source = make(folder / "05_small.ipynb", FIGURE, FIGURE, "import sys\nsys.executable", RECORD)
+    before = source.read_bytes()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MPLBACKEND", "Agg")
+        result = runs.run_notebook(
+            source, folder / "out" / "x.ipynb", {"steps": 8, "rate": 2}, show_progress=False
+        )
+        assert os.environ["MPLBACKEND"] == "Agg"
+    assert source.read_bytes() == before
+    return result
+
+
+def test_run_uses_the_given_parameters_and_the_defaults_of_the_others(finished):
+    assert finished.parameters == {"steps": 8, "rate": 2.0, "label": "a", "loud": False, "widths": [1, 2]}
+    assert finished.numbers == {"total": 16.0, "label": "a", "loud": False, "widths": 2}
+
+
+def test_run_leaves_notebook_record_and_figures_and_nothing_else(finished):
+    folder = finished.notebook.parent
+    assert everything_in(folder) == ["x.ipynb", "x.json", "x_figures", "x_figures/01.png", "x_figures/02.png"]
+    assert finished.figures == (folder / "x_figures/01.png", folder / "x_figures/02.png")
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in finished.figures)
+
+
+def test_record_file_tells_what_ran(finished):
+    content = json.loads(finished.record.read_text(encoding="utf-8"))
+    assert content["notebook"] == "05_small"
+    assert content["parameters"] == finished.parameters
+    assert content["numbers"] == finished.numbers
+    assert content["figures"] == ["x_figures/01.png", "x_figures/02.png"]
+    assert 0 < content["seconds"] == pytest.approx(finished.seconds, abs=1e-3)
+
+
+def test_run_uses_this_interpreter_in_an_environment_that_is_not_activated(finished):
+    texts = [
+        o.data["text/plain"]
+        for c in notebooks.read(finished.notebook).cells
+        for o in c.get("outputs", [])
+        if o.output_type == "execute_result"
+    ]
+    assert texts == [repr(sys.executable)]
+
+
+def test_executed_notebook_holds_no_temporary_name(finished):
+    text = finished.notebook.read_text(encoding="utf-8")
+    assert ".x-" not in text
+    assert "papermill" not in notebooks.read(finished.notebook).metadata
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"step": 4}, r"has no parameter 'step'; did you mean 'steps'\? \(its parameters: steps, rate, "),
+        ({"Rate": 4}, "did you mean 'rate'"),
+        ({"steps": 4.0}, r"'steps': expected a whole number, like its default 3, got 4.0 \(float\)"),
+        ({"steps": True}, r"'steps': expected a whole number.*got True \(bool\)"),
+        ({"steps": "4"}, r"'steps': expected a whole number.*got '4' \(str\)"),
+        ({"rate": "fast"}, "'rate': expected a finite number"),
+        ({"rate": True}, "'rate': expected a finite number"),
+        ({"rate": math.nan}, "'rate': expected a finite number"),
+        ({"rate": None}, "'rate': expected a finite number"),
+        ({"label": 1}, "'label': expected a text"),
+        ({"loud": 1}, "'loud': expected True or False"),
+        ({"widths": 3}, "'widths': expected a list, each element a whole number"),
+        ({"widths": [1, "2"]}, "'widths': expected a list, each element a whole number"),
+    ],
+)
+def test_parameters_that_the_notebook_cannot_take_are_refused_before_anything_runs(tmp_path, given, message):
+    source = make(tmp_path / "source.ipynb", RECORD)
+    with pytest.raises(notebooks.ParameterError, match=message):
+        runs.run_notebook(source, tmp_path / "out" / "x.ipynb", given)
+    assert everything_in(tmp_path) == ["source.ipynb"]
+
+
+def test_parameters_that_fit_are_taken(tmp_path):
+    source = make(tmp_path / "source.ipynb")
+    given = {"steps": -4, "rate": 7, "label": "", "loud": True, "widths": []}
+    values = runs.check_parameters(source, given)
+    assert values == given
+    assert type(values["rate"]) is float
+
+
+def test_parameters_are_read_with_their_help(tmp_path):
+    found = notebooks.parameters(make(tmp_path / "source.ipynb"))
+    assert list(found) == ["steps", "rate", "label", "loud", "widths"]
+    assert found["rate"] == notebooks.Parameter("rate", 0.5, "length of a step")
+    assert notebooks.parameters(make(tmp_path / "none.ipynb", "1", parameters=None)) == {}
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        ("steps = 3  # a = b", "papermill cannot read steps"),
+        ("steps = 2 * 3  # six", "expected a plain number, text, truth value or list, got 'steps = 2 \\* 3'"),
+        ("steps = {'a': 1}  # a dict", "expected a plain number"),
+        ("steps = (1, 2)  # a tuple, which papermill would pass on as text", "expected a plain number"),
+        ("import torch", "expected name = value"),
+        ("a = b = 3  # two", "expected name = value"),
+    ],
+)
+def test_parameters_cell_that_papermill_would_misread_is_refused(tmp_path, cell, message):
+    source = make(tmp_path / "source.ipynb", parameters=cell)
+    with pytest.raises(ValueError, match=message):
+        notebooks.parameters(source)
+
+
+@pytest.mark.parametrize(
+    ("cell", "place", "message"),
+    [
+        ("1 / 0", 4, "ZeroDivisionError"),
+        ("import os; os._exit(3)", 4, "DeadKernelError"),
+        ("import sys; sys.exit()", 4, "SystemExit"),
+        ("import time; time.sleep(60)", 4, "(?i)timeout|timed out"),
+        ("from helpers.records import record; record(total=1)", None, "'total' is recorded twice"),
+    ],
+)
+def test_failing_notebook_tells_its_cell_and_leaves_the_destination_alone(tmp_path, cell, place, message):
+    source = make(tmp_path / "03_bad.ipynb", "done = 1", cell, RECORD)
+    timeout = 3 if "sleep" in cell else 120
+    for name in ("x.ipynb", "x.json"):
+        (tmp_path / name).write_text("from an earlier run")
+    with pytest.raises(runs.NotebookFailed, match=message) as raised:
+        runs.run_notebook(source, tmp_path / "x.ipynb", {"steps": 1}, show_progress=False, timeout=timeout)
+    failure = raised.value
+    # The cell's place in the source: papermill's own cell, behind the parameters, is not counted.
+    assert failure.cell == place
+    assert failure.source == (cell if place else "")
+    assert failure.notebook == source
+    assert "03_bad.ipynb failed" in str(failure)
+    assert "\x1b" not in str(failure)
+    assert everything_in(tmp_path) == ["03_bad.ipynb", "x.ipynb", "x.json"]
+    assert (tmp_path / "x.ipynb").read_text() == (tmp_path / "x.json").read_text() == "from an earlier run"
+
+
+def test_error_in_a_widgets_callback_fails_the_notebook(tmp_path):
+    cell = """\
+import ipywidgets
+slider = ipywidgets.IntSlider(value=1, max=3)
+panel = ipywidgets.interactive_output(lambda x: print(1 // (x - 2)), {"x": slider})
+slider.value = 2
+panel"""
+    source = make(tmp_path / "03_widget.ipynb", cell, parameters=None)
+    with pytest.raises(runs.NotebookFailed, match="widget's callback(?s:.*)ZeroDivisionError"):
+        runs.run_notebook(source, tmp_path / "x.ipynb", show_progress=False)
+    good = make(tmp_path / "04_widget.ipynb", cell.replace("slider.value = 2", ""), parameters=None)
+    assert runs.run_notebook(good, tmp_path / "x.ipynb", show_progress=False).figures == ()
+
+
+def test_run_refuses_to_overwrite_its_source(tmp_path):
+    source = make(tmp_path / "source.ipynb")
+    with pytest.raises(ValueError, match="expected another file than the notebook itself"):
+        runs.run_notebook(source, tmp_path / "." / "source.ipynb")
+    with pytest.raises(ValueError, match="ends in .ipynb"):
+        runs.run_notebook(source, tmp_path / "out")
+    with pytest.raises(FileNotFoundError, match="no such notebook"):
+        runs.run_notebook(tmp_path / "absent.ipynb", tmp_path / "x.ipynb")
+
+
+def test_run_refuses_the_kernel_of_another_environment(tmp_path, monkeypatch):
+    source = make(tmp_path / "source.ipynb")
+    folder = tmp_path / "jupyter" / "kernels" / "python3"
+    folder.mkdir(parents=True)
+    spec = {
+        "argv": ["/elsewhere/bin/python", "-m", "ipykernel_launcher"],
+        "display_name": "x",
+        "language": "python",
+    }
+    (folder / "kernel.json").write_text(json.dumps(spec))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    with pytest.raises(RuntimeError, match="runs /elsewhere/bin/python, not "):
+        runs.run_notebook(source, tmp_path / "x.ipynb", show_progress=False)
+
+
+def test_run_all_gathers_the_numbers_and_goes_on_after_a_failure(tmp_path, capsys):
+    folder, build = tmp_path / "notebooks", tmp_path / "build"
+    make(folder / "02_bad.ipynb", "raise KeyError('lost')", RECORD)
+    make(folder / "01_good.ipynb", FIGURE, RECORD)
+    make(folder / "03_good.ipynb", "total = 1 / 3", "from helpers.records import record\nrecord(third=total)")
+    make(folder / "notes.ipynb", "1 / 0")
+    build.mkdir()
+    (build / "02_bad.json").write_text("from an earlier run")
+    status = runs.main(["run-all", "--notebooks", str(folder), "--build", str(build), "--quiet"])
+    told = capsys.readouterr().out
+    assert status == 1
+    with (build / "results.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    assert rows == [
+        ["notebook", "number", "value"],
+        ["01_good", "total", "1.5"],
+        ["01_good", "label", "a"],
+        ["01_good", "loud", "False"],
+        ["01_good", "widths", "2"],
+        ["03_good", "third", repr(1 / 3)],
+    ]
+    assert "| 03_good | third | 0.3333 |" in (build / "results.md").read_text(encoding="utf-8")
+    assert (build / "01_good_figures" / "01.png").is_file()
+    assert not list(build.glob("02_bad*"))
+    assert "02_bad.ipynb failed in cell 3" in told
+    assert "KeyError: 'lost'" in told
+    assert "2 of 3 notebooks ran, 1 failed" in told
+    for name in ("01_good", "03_good"):
+        assert any(line.split()[:1] == [name] and line.endswith(" s") for line in told.splitlines())
+    assert str(build) in told
+
+
+def test_run_all_of_nothing_is_an_error(tmp_path, capsys):
+    assert runs.main(["run-all", "--notebooks", str(tmp_path), "--build", str(tmp_path / "build")]) == 1
+    assert "no notebooks there that are named NN_*.ipynb" in capsys.readouterr().err
+
+
+def test_execute_brings_a_notebook_to_the_committed_form(tmp_path):
+    source = make(tmp_path / "01_x.ipynb", FIGURE, RECORD)
+    assert any("not executed" in line for line in runs.check_form(source))
+    assert runs.main(["execute", str(source)]) == 0
+    assert everything_in(tmp_path) == ["01_x.ipynb"]
+    assert runs.check_form(source) == []
+    cells = [cell for cell in notebooks.read(source).cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in cells] == [1, 2, 3]
+    assert cells[0].metadata == {"tags": ["parameters"]}
+    assert cells[2].outputs[0].data["text/plain"].splitlines()[0] == "total:  1.5"
+    # A second execution changes nothing but, perhaps, the bytes of a figure.
+    again = tmp_path / "again.ipynb"
+    again.write_bytes(source.read_bytes())
+    assert runs.main(["execute", str(again)]) == 0
+    assert again.read_text(encoding="utf-8") == source.read_text(encoding="utf-8")
+
+
+def test_execute_leaves_a_failing_notebook_as_it_is(tmp_path, capsys):
+    source = make(tmp_path / "01_x.ipynb", "1 / 0")
+    before = source.read_bytes()
+    assert runs.main(["execute", str(source)]) == 1
+    assert "failed in cell 3" in capsys.readouterr().err
+    assert source.read_bytes() == before
+    assert everything_in(tmp_path) == ["01_x.ipynb"]
+
+
+def untidy() -> nbformat.NotebookNode:
+    """A notebook with everything that the normaliser takes away."""
+    stream = [nbformat.v4.new_output("stream", name="stdout", text=text) for text in ("a\n", "b\n")]
+    bar = nbformat.v4.new_output("stream", name="stderr", text="\r 10%|#  | 1/10 [00:01<00:09]")
+    view = output({notebooks.WIDGET_VIEW: {"model_id": "1"}, "text/plain": "IntSlider()"})
+    result = nbformat.v4.new_output("execute_result", {"text/plain": "3"}, execution_count=17)
+    first = nbformat.v4.new_code_cell("print('a')", execution_count=17, outputs=[*stream, bar, view, result])
+    first.metadata.update(tags=["keep"], papermill={"duration": 1.0}, execution={"iopub.status.busy": "now"})
+    cells = [nbformat.v4.new_markdown_cell("text"), first, nbformat.v4.new_code_cell("1", execution_count=4)]
+    metadata = {"widgets": {}, "papermill": {}, "language_info": {"name": "python", "version": "3.11.7"}}
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata=metadata)
+    for cell, identifier in zip(cells, ("kept", "kept", "not valid!"), strict=True):
+        cell.id = identifier
+    return notebook
+
+
+def test_normalise_takes_away_what_differs_from_run_to_run():
+    before = untidy()
+    tidy = notebooks.normalise(before)
+    assert before == untidy(), "the argument was changed"
+    assert tidy.metadata == {"kernelspec": notebooks.KERNELSPEC, "language_info": notebooks.LANGUAGE_INFO}
+    assert (tidy.nbformat, tidy.nbformat_minor) == (4, 5)
+    assert tidy.cells[0].id == "kept"
+    assert len({cell.id for cell in tidy.cells}) == 3
+    assert tidy.cells[1].metadata == {"tags": ["keep"]}
+    assert [cell.execution_count for cell in tidy.cells[1:]] == [1, 2]
+    assert [(o.output_type, o.get("text")) for o in tidy.cells[1].outputs] == [
+        ("stream", "a\nb\n"),
+        ("execute_result", None),
+    ]
+    assert tidy.cells[1].outputs[1].execution_count == 1
+    nbformat.validate(tidy)
+
+
+def test_normalise_twice_is_normalise_once_and_ids_do_not_depend_on_chance():
+    once = notebooks.dumps(notebooks.normalise(untidy()))
+    assert notebooks.dumps(notebooks.normalise(nbformat.v4.reads_json(once))) == once
+    assert notebooks.dumps(notebooks.normalise(untidy())) == once
+    assert once.endswith("}\n")
+
+
+def test_normalise_reads_older_notebooks_without_cell_ids(tmp_path):
+    content = json.loads(notebooks.dumps(untidy()))
+    content["nbformat_minor"] = 2
+    for cell in content["cells"]:
+        del cell["id"]
+    path = tmp_path / "old.ipynb"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    first = notebooks.dumps(notebooks.normalise(notebooks.read(path)))
+    assert first == notebooks.dumps(notebooks.normalise(notebooks.read(path)))
+
+
+def test_normalise_command_writes_and_check_only_tells(tmp_path, capsys):
+    path = tmp_path / "x.ipynb"
+    notebooks.write(untidy(), path)
+    before = path.read_bytes()
+    assert runs.main(["normalise", "--check", str(path)]) == 1
+    assert "not in normal form" in capsys.readouterr().err
+    assert path.read_bytes() == before
+    assert runs.main(["normalise", str(path)]) == 0
+    assert runs.main(["normalise", "--check", str(path)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("source", "outputs", "problem"),
+    [
+        ("x", [output({"text/plain": "saved in /home/ann/run"})], "absolute path '/home/ann' in the output"),
+        ("x", [output({"text/html": "<i>/tmp/ipykernel_1/2.py</i>"})], "absolute path '/tmp/ipykernel_1'"),
+        ("x", [output({"text/plain": r"C:\Users\ann"})], "absolute path"),
+        ("folder = '/work/main'", [], "absolute path '/work/main' in the source"),
+        ("x", [output({"text/plain": "<Thing at 0x7f00aa00bb00>"})], "memory address"),
+        ("x", [output({"text/plain": "\x1b[31mred\x1b[0m"})], "terminal colour codes"),
+        ("x", [output({"image/svg+xml": "<svg/>"})], "an SVG figure"),
+        ("x", [nbformat.v4.new_output("stream", name="stderr", text="UserWarning: no\n")], "stderr output"),
+        ("x", [nbformat.v4.new_output("error", ename="KeyError", evalue="1", traceback=[])], "error output"),
+        ("plt.show()", [], "its outputs are missing"),
+        ("record(a=1)", [], "its outputs are missing"),
+        ("# NBVAL_CHECK_OUTPUT\nx", [], "its outputs are missing"),
+        ("  ", [], "empty code cell"),
+    ],
+)
+def test_problems_tells_what_cannot_be_repaired(source, outputs, problem):
+    cell = nbformat.v4.new_code_cell(source, execution_count=1, outputs=outputs)
+    found = notebooks.problems(nbformat.v4.new_notebook(cells=[cell]))
+    assert len(found) == 1
+    assert found[0].startswith("cell 1: ")
+    assert problem in found[0]
+
+
+def test_problems_finds_none_where_there_are_none():
+    texts = ["see https://example.org/home/page and data/home/x", "a/b, 1/tmp", "def f():\n    print(1)"]
+    cells = [nbformat.v4.new_code_cell(text, execution_count=1) for text in texts]
+    cells[0].outputs = [output({"text/plain": texts[0], "image/png": "/tmp/aaaa"})]
+    assert notebooks.problems(nbformat.v4.new_notebook(cells=cells)) == []
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"nbformat": 3}'])
+def test_read_refuses_what_is_no_notebook(tmp_path, text):
+    path = tmp_path / "x.ipynb"
+    path.write_text(text)
+    with pytest.raises(ValueError, match="x.ipynb"):
+        notebooks.read(path)
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """What `record` displays."""
+    calls = []
+    monkeypatch.setattr(records, "display", lambda data, metadata, raw: calls.append((data, metadata)))
+    return calls
+
+
+def test_record_shows_rounded_numbers_and_keeps_every_digit(shown):
+    records.record(
+        accuracy=torch.tensor(2 / 3, dtype=torch.float64), n=np.int64(7), ok=np.bool_(True), name="a"
+    )
+    ((data, metadata),) = shown
+    assert data == {"text/plain": "accuracy: 0.6667\nn:        7\nok:       True\nname:     a"}
+    assert metadata == {records.RECORD: {"accuracy": 2 / 3, "n": 7, "ok": True, "name": "a"}}
+    assert [type(value) for value in metadata[records.RECORD].values()] == [float, int, bool, str]
+    records.record(2, accuracy=2 / 3)
+    assert shown[1][0] == {"text/plain": "accuracy: 0.67"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "numbers", "error", "message"),
+    [
+        ((), {"x": math.nan}, ValueError, "x: expected a finite number, got nan"),
+        ((), {"x": torch.tensor(math.inf)}, ValueError, "x: expected a finite number, got inf"),
+        ((), {"x": [1]}, TypeError, "x: expected a number, text or truth value, got list"),
+        ((), {"x": None}, TypeError, "got NoneType"),
+        ((), {"x": torch.ones(2)}, TypeError, r"got Tensor of shape \(2,\)"),
+        ((), {"x": 1j}, TypeError, "got complex"),
+        ((), {}, ValueError, "expected at least one name=value"),
+        ((0,), {"x": 1}, ValueError, "digits: expected at least 1, got 0"),
+        ((2.5,), {"x": 1}, TypeError, "digits: expected a whole number, got 2.5"),
+    ],
+)
+def test_record_refuses_what_is_no_number(shown, arguments, numbers, error, message):
+    with pytest.raises(error, match=message):
+        records.record(*arguments, **numbers)
+    assert shown == []
