@@ -411,8 +411,30 @@ def controls(grids: Grids, seed: int = 0, ink: bool | None = None) -> dict[str, 
     return maps
 
 
+def cell_maps(method: Method, grids: Grids, batch_size: int = 16) -> Tensor:
+    """The map of every cell's class, (N, 4, h, w), channels summed: computed once, scored as often as wanted.
+
+    Args:
+        method: as in `grid_pointing`, which also takes what is returned here.
+        batch_size: most grids in one call of the method.
+
+    Raises:
+        ValueError: a map of another shape, larger than the grid, or not finite.
+    """
+    height, width = grids.images.shape[-2:]
+    cells = []
+    for cell in range(CELLS):
+        parts = []
+        for images, target in zip(
+            grids.images.split(batch_size), grids.targets[:, cell].split(batch_size), strict=True
+        ):
+            parts.append(_map_of("method", method(images, target), len(target), height, width))
+        cells.append(torch.cat(parts))
+    return torch.stack(cells, 1)
+
+
 def grid_pointing(
-    methods: Mapping[str, Method],
+    methods: Mapping[str, Method | Tensor],
     grids: Grids,
     square: int = 1,
     smoothing: float = 0.0,
@@ -431,6 +453,7 @@ def grid_pointing(
     Args:
         methods: name -> function from (inputs (n, C, 2H, 2W), target (n,)) to a map (n, C, h, w) or (n, h,
             w), positive = supports the target; for example ``lambda x, t: saliency.attribute(x, target=t)``.
+            Or the maps themselves, (N, 4, h, w), as `cell_maps` gives them.
         grids: of `make_grids`.
         square: side of a square in pixels; it must divide 2H and 2W, and should divide H and W.
         smoothing: standard deviation of the Gaussian blur in pixels, the same for all methods.
@@ -451,6 +474,12 @@ def grid_pointing(
     height, width = grids.images.shape[-2:]
     pool(grids.images[:1, 0], square)
     fixed = controls(grids, seed) if with_controls else {}
+    for name, given in methods.items():
+        if isinstance(given, Tensor) and given.shape[:2] != (len(grids), CELLS):
+            raise ValueError(
+                f"methods: expected maps of shape ({len(grids)}, {CELLS}, h, w) for {name!r}; got "
+                f"{tuple(given.shape)}."
+            )
     clash = [name for name in methods if name in fixed]
     if clash:
         raise ValueError(f"methods: expected names that no control has; got {clash[0]!r}.")
@@ -474,9 +503,13 @@ def grid_pointing(
                     if name in fixed:
                         saliency = fixed[name][rows, cell]
                     else:
-                        saliency = _map_of(
-                            name, methods[name](grids.images[rows], target), len(target), height, width
+                        given = methods[name]
+                        came = (
+                            given[rows, cell]
+                            if isinstance(given, Tensor)
+                            else given(grids.images[rows], target)
                         )
+                        saliency = _map_of(name, came, len(target), height, width)
                     saliency = pool(positive(smooth(saliency, smoothing)), square)
                     tables.append(
                         pd.DataFrame(

@@ -6,7 +6,7 @@ pass through the whole model.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor, fx, nn
@@ -244,3 +244,34 @@ def part(model: nn.Module, graph: fx.Graph, known: list, wanted: list | None = N
             copies[node] = result.node_copy(node, copies.__getitem__)
     result.output(tuple(copies[t] for t in targets) if wanted else copies[targets[0]])
     return fx.GraphModule(model, result)
+
+
+def stages(model: nn.Module, inputs: Tensor) -> tuple[list[nn.Module], int]:
+    """The last module of each resolution of an image network, from fine to coarse, and the number of classes.
+
+    Args:
+        inputs: one image, (1, C, H, W).
+
+    Returns:
+        Modules that are called once in a pass and return feature maps (1, c, h, w) with h, w > 1; of those with
+        the same h and w the one that ends last.
+    """
+    calls: dict[nn.Module, int] = {}
+    last: dict[tuple[int, int], nn.Module] = {}
+    ends: list[tuple[nn.Module, tuple[int, int]]] = []
+
+    def note(module, arguments, output):
+        calls[module] = calls.get(module, 0) + 1
+        if isinstance(output, Tensor) and output.ndim == 4 and min(output.shape[2:]) > 1:
+            ends.append((module, tuple(output.shape[2:])))
+
+    with ExitStack() as stack:
+        for module in model.modules():
+            if module is not model:
+                stack.enter_context(hooked(module, note))
+        outputs = model(inputs)
+    for module, size in ends:
+        if calls[module] == 1:
+            last.pop(size, None)
+            last[size] = module
+    return list(last.values()), outputs.shape[1]

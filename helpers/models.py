@@ -4,7 +4,7 @@ import hashlib
 import io
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -152,6 +152,35 @@ def from_logistic_regression(estimator, dtype: torch.dtype = torch.float64) -> n
         layer.weight.copy_(weight)
         layer.bias.copy_(torch.tensor(estimator.intercept_, dtype=dtype))
     return layer.eval()
+
+
+class Normalised(nn.Module):
+    """A model behind its normalisation, so that it speaks pixel values in [0, 1].
+
+    Args:
+        model: maps (N, C, H, W), normalised, to outputs (N, K).
+        mean, std: one number, or one per channel, in pixel values from 0 to 1; std positive.
+
+    Raises:
+        ValueError: a std that is not positive, or as many as fit no image.
+    """
+
+    def __init__(self, model: nn.Module, mean: float | Sequence[float], std: float | Sequence[float]):
+        super().__init__()
+        self.model = model
+        for name, value in (("mean", mean), ("std", std)):
+            channels = torch.as_tensor(value, dtype=torch.get_default_dtype())
+            if channels.ndim > 1 or not torch.isfinite(channels).all():
+                raise ValueError(
+                    f"Normalised({name}): expected a finite number or one per channel; got {value!r}."
+                )
+            self.register_buffer(name, channels.reshape(-1, 1, 1))
+        if not (self.std > 0).all():
+            raise ValueError(f"Normalised(std): expected positive numbers; got {std!r}.")
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Outputs (N, K) for pixel values in [0, 1], shape (N, C, H, W)."""
+        return self.model((pixels - self.mean.to(pixels)) / self.std.to(pixels))
 
 
 class DigitNet(nn.Module):

@@ -183,6 +183,17 @@ class NonlinearSaliency(GradientAttribution):
         """Whether the map is local (False) or a share of the score (True), in captum's terms."""
         return self.readout != "mean_gradient"
 
+    @property
+    def competitors(self) -> int | tuple[int, ...] | None:
+        """The competing classes that the readout needs, if it is a contrast."""
+        return self.readout.competitors if isinstance(self.readout, Contrast) else None
+
+    def map_of(self, explanation: Explanation) -> Tensor:
+        """The readout of a record of this member, positive = supports the score."""
+        return (
+            self.readout(explanation) if self.competitors is not None else explanation.support(self.readout)
+        )
+
     def has_convergence_delta(self) -> bool:
         return True
 
@@ -205,7 +216,6 @@ class NonlinearSaliency(GradientAttribution):
             The map: for "contribution" of the inputs' shape. With return_convergence_delta also the
             completeness error, shape (N,).
         """
-        contrast = self.readout if isinstance(self.readout, Contrast) else None
         explanation = self.explain(
             inputs,
             target,
@@ -213,9 +223,9 @@ class NonlinearSaliency(GradientAttribution):
             additional_forward_args,
             internal_batch_size,
             show_progress,
-            competitors=contrast.competitors if contrast else None,
+            competitors=self.competitors,
         )
-        support = contrast(explanation) if contrast else explanation.support(self.readout)
+        support = self.map_of(explanation)
         if isinstance(inputs, tuple):
             support = (support,)
         return (support, explanation.completeness_error) if return_convergence_delta else support
@@ -365,7 +375,9 @@ def competing_classes(competitors, target, inputs: Tensor, forward: Forward) -> 
         if competitors >= classes:
             raise ValueError(f"competitors: expected at most {classes - 1} other classes; got {competitors}.")
         return outputs.scatter(1, own[:, None], -torch.inf).topk(competitors, 1).indices
-    rivals = class_indices(competitors, len(competitors), classes).to(outputs.device).expand(examples, -1)
+    rivals = own.new_zeros(examples, 0)
+    if len(competitors):
+        rivals = class_indices(competitors, len(competitors), classes).to(outputs.device).expand(examples, -1)
     if not rivals.shape[1] or (rivals == own[:, None]).any():
         raise ValueError(
             "competitors: expected classes other than the target, at least one; got "
@@ -422,6 +434,25 @@ def warn_of_training(model) -> None:
             "the batch or on chance. Call model.eval() first.",
             stacklevel=3,
         )
+
+
+def reduce(attribution: Tensor, channels: int = 1) -> Tensor:
+    """One map per example: (N, C, H, W) -> (N, H, W), the sum over the channels.
+
+    The sign stays: positive = supports the score, and a place whose channels cancel gets 0.
+
+    Args:
+        channels: the dimension to sum over.
+
+    Raises:
+        ValueError: no such dimension.
+    """
+    if not 0 < channels < attribution.ndim:
+        raise ValueError(
+            f"reduce(channels): expected a dimension from 1 to {attribution.ndim - 1} of a map of shape "
+            f"{tuple(attribution.shape)}; got {channels}."
+        )
+    return attribution.sum(channels)
 
 
 def require_readout(readout: str) -> None:

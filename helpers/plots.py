@@ -53,6 +53,13 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 1)))
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "ooo", "++")
+_REFERENCE = {
+    "marker": "s",
+    "color": "white",
+    "markeredgecolor": "black",
+    "markersize": 8,
+    "linestyle": "none",
+}
 # Beyond this share of the colour scale a negative pixel carries a minus.
 STRONG = 0.4
 STYLE = {
@@ -228,6 +235,88 @@ def level_sets(
 
 
 @_styled
+def level_panels(
+    functions: Mapping[str, Callable[[Tensor], Tensor]],
+    levels: Mapping[str, float],
+    paths: Mapping[str, Mapping[str, Tensor]],
+    extent: tuple[float, float, float, float],
+    names: Sequence[str] = ("x1", "x2"),
+    score_name: str = "score",
+    reference: Tensor | None = None,
+    resolution: int = 121,
+    size: float = 2.5,
+) -> Figure:
+    """Scores over two features side by side on one colour scale, each with its level line and paths.
+
+    Args:
+        functions: name of the panel -> scores (n,) or (n, 1) of inputs (n, 2).
+        levels: the same names -> the score to reach.
+        paths: the same names -> label -> points (T, 2) from an input on, or several such ways (W, T, 2). Each
+            way's first point gets a star. A label has one style in all panels.
+        extent: left, right, bottom, top, in the units of the features.
+        names: of the two features.
+        score_name: for the colour bar, with its unit.
+        reference: drawn as a square, (2,) or (1, 2); None: none.
+        resolution: points along each axis at which the scores are evaluated.
+        size: width of a panel, in inches.
+
+    Returns:
+        One axes a panel and a colour bar; white is the level, which is also drawn as a thick black line.
+
+    Raises:
+        ValueError: no panel, names that differ, ways of another shape, or scores that are not one a point.
+    """
+    if not functions or not set(functions) == set(levels) == set(paths):
+        raise ValueError(
+            f"functions, levels, paths: expected the same names, at least one; got {list(functions)}, "
+            f"{list(levels)}, {list(paths)}."
+        )
+    left, right, bottom, top = extent
+    across = torch.linspace(left, right, resolution, dtype=torch.float64)
+    up = torch.linspace(bottom, top, resolution, dtype=torch.float64)
+    points = torch.cartesian_prod(up, across).flip(1)
+    heights = {
+        name: _scores(function, points).reshape(resolution, resolution) - levels[name]
+        for name, function in functions.items()
+    }
+    limit = max(max(float(np.abs(h).max()) for h in heights.values()), np.finfo(float).tiny)
+    bands = np.linspace(-limit, limit, 16)
+    labels = list(dict.fromkeys(label for ways in paths.values() for label in ways))
+    styles = {
+        label: {"color": colour, "linestyle": dash, "marker": marker}
+        for label, colour, dash, marker in zip(
+            labels, itertools.cycle(COLOURS), itertools.cycle(DASHES), itertools.cycle(MARKERS), strict=False
+        )
+    }
+    tall = size * min((top - bottom) / (right - left), 2.0)
+    figure = Figure(figsize=(size * len(functions) + 1.2, tall + 1.3))
+    row = figure.subplots(1, len(functions), sharex=True, sharey=True, squeeze=False)[0]
+    for axes, (name, height) in zip(row, heights.items(), strict=True):
+        mesh = axes.contourf(
+            across, up, height, levels=bands, cmap=COLOUR_MAPS["landscape"], norm=Normalize(-limit, limit)
+        )
+        if height.min() < 0 < height.max():
+            line = axes.contour(across, up, height, levels=[0], colors="black", linewidths=2.0)
+            line.set_gid("level line")
+        for label, ways in paths[name].items():
+            _draw_ways(axes, name, label, ways, styles[label])
+        if reference is not None:
+            axes.plot(*torch.as_tensor(reference).detach().cpu().reshape(2), gid="reference", **_REFERENCE)
+        axes.set(xlim=(left, right), ylim=(bottom, top), xlabel=names[0], title=name, aspect="equal")
+    row[0].set_ylabel(names[1])
+    figure.colorbar(mesh, ax=row, label=f"{score_name} minus level", ticks=MaxNLocator(5))
+    handles = [
+        Line2D([], [], color="black", marker="*", markersize=11, linestyle="none", label="input"),
+        Line2D([], [], color="black", linewidth=2.0, label="level"),
+        *(Line2D([], [], label=label, **style) for label, style in styles.items()),
+    ]
+    if reference is not None:
+        handles.insert(1, Line2D([], [], label="reference", **_REFERENCE))
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
+    return figure
+
+
+@_styled
 def score_along(
     function: Callable[[Tensor], Tensor],
     paths: Mapping[str, Tensor],
@@ -317,8 +406,9 @@ def map_grid(
         signed: True: diverging colours, symmetric about 0. False: the magnitude |map| on a scale from 0.
         percentile: of |map|, at which the colours end; below 100 a few large values do not blind the rest,
             and the colour bar says so.
-        scale: "common": one limit for all maps, which must then have one unit; "map": each map is divided by
-            its own limit, for maps of different units, and the colour bar says so.
+        scale: "common": one limit for all maps, which must then have one unit; "row": each row's maps are
+            divided by the row's limit; "map": each map is divided by its own, for maps of different units. The
+            colour bar says so.
         label: of the colour bar, with its unit.
         outlines: one a row, a bool mask (H, W) of which the bounding box is outlined on the row's panels, or
             None.
@@ -344,18 +434,21 @@ def map_grid(
     ):
         if got not in (None, {expected}):
             raise ValueError(f"{name}: expected {expected} for {rows} x {columns} maps; got {sorted(got)}.")
-    if scale not in ("common", "map"):
-        raise ValueError(f'scale: expected "common" or "map"; got {scale!r}.')
+    if scale not in ("common", "row", "map"):
+        raise ValueError(f'scale: expected "common", "row" or "map"; got {scale!r}.')
     if not 0 < percentile <= 100:
         raise ValueError(f"percentile: expected a number in (0, 100]; got {percentile!r}.")
 
     if not signed:
         planes = [[None if m is None else np.abs(m) for m in row] for row in planes]
-    if scale == "map":
-        planes = [[None if m is None else m / _limit([m], percentile) for m in row] for row in planes]
-        limit = 1.0
-    else:
+    if scale == "common":
         limit = _limit([m for row in planes for m in row if m is not None], percentile)
+    else:
+        for row in planes:
+            drawn = [m for m in row if m is not None]
+            whole = _limit(drawn, percentile) if drawn and scale == "row" else None
+            row[:] = [None if m is None else m / (whole or _limit([m], percentile)) for m in row]
+        limit = 1.0
     norm = Normalize(-limit if signed else 0.0, limit)
     first = 0 if images is None else 1
     heading = 0.45 if column_labels or title else 0.15
@@ -390,8 +483,8 @@ def map_grid(
     for j, name in enumerate([*(["image"] if first else []), *(column_labels or [""] * columns)]):
         grid[0][j].set_title(name)
     end = "largest value" if percentile == 100 else f"{percentile:g}th percentile"
-    if scale == "map":
-        label = f"{label}\n/ the map's {end}"
+    if scale != "common":
+        label = f"{label}\n/ the {scale}'s {end}"
     elif percentile < 100:
         label = f"{label}\n(ends at {end})"
     bar = figure.colorbar(
@@ -645,6 +738,25 @@ def _slope(function: Callable[[Tensor], Tensor], start: Tensor) -> tuple[Tensor,
         return value, torch.zeros_like(start)
     (gradient,) = torch.autograd.grad(value, point, allow_unused=True)
     return value.detach(), torch.zeros_like(start) if gradient is None else gradient[0]
+
+
+def _draw_ways(axes, panel: str, label: str, ways: Tensor, style: dict) -> None:
+    """Ways (T, 2) or (W, T, 2) with a star at their start and a marker at their end; one that rests: no line."""
+    ways = torch.as_tensor(ways).detach().cpu()
+    ways = ways[None] if ways.ndim == 2 else ways
+    if ways.ndim != 3 or ways.shape[2] != 2:
+        raise ValueError(
+            f"paths: expected points (T, 2) or (W, T, 2) for {label!r} in {panel!r}; got {tuple(ways.shape)}."
+        )
+    for way in ways:
+        if (way != way[0]).any():
+            line = {"color": style["color"], "linestyle": style["linestyle"], "path_effects": _halo(3.5)}
+            axes.plot(way[:, 0], way[:, 1], gid=label, **line)
+            axes.plot(
+                *way[-1], color=style["color"], marker=style["marker"], markeredgecolor="white", zorder=6.5
+            )
+        size = 13 if len(ways) == 1 else 8
+        axes.plot(*way[0], marker="*", color="black", markersize=size, markeredgecolor="white", zorder=7)
 
 
 def _draw_tangent(axes, function, start: Tensor, level: float, extent) -> list[Line2D]:

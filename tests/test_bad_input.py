@@ -69,7 +69,11 @@ def test_an_output_that_does_not_depend_on_the_input(path, model):
         (lambda x: (MODEL(x), x), TypeError, "expected one tensor of outputs; got tuple"),
         (lambda x: MODEL(x).mean(), ValueError, r"expected outputs of shape \(N, K\) with N = 2; got \(\)"),
         (lambda x: MODEL(x)[:1], ValueError, r"with N = 2; got \(1, 3\)"),
-        (lambda x: MODEL(x)[..., None], ValueError, r"expects model outputs of shape \(N, K\); got \(2, 3, 1\)"),
+        (
+            lambda x: MODEL(x)[..., None],
+            ValueError,
+            r"expects model outputs of shape \(N, K\); got \(2, 3, 1\)",
+        ),
     ],
 )
 def test_wrong_outputs(model, error, words):
@@ -85,7 +89,11 @@ def test_wrong_outputs(model, error, words):
         ({"coordinates": "input"}, TypeError, "coordinates: expected an instance of Coordinates"),
         ({"geometry": None}, TypeError, "geometry: expected an instance of Geometry"),
         ({"score": "logit"}, TypeError, "score: expected"),
-        ({"readout": "gradient"}, ValueError, "readout: expected one of contribution, mean_gradient, displacement"),
+        (
+            {"readout": "gradient"},
+            ValueError,
+            "readout: expected one of contribution, mean_gradient, displacement",
+        ),
         ({"path": Straight()}, ValueError, r"Straight\(\) leads to a reference, and Input has none"),
     ],
 )
@@ -104,7 +112,11 @@ def test_steps_are_counted_from_one(path, steps):
 @pytest.mark.parametrize(
     ("coordinates", "error", "words"),
     [
-        (Input(reference=torch.zeros(5)), ValueError, r"Input\(reference\).*broadcasts.*\(2, 4\); got \(5,\)"),
+        (
+            Input(reference=torch.zeros(5)),
+            ValueError,
+            r"Input\(reference\).*broadcasts.*\(2, 4\); got \(5,\)",
+        ),
         (Input(reference=math.nan), ValueError, r"Input\(reference\): expected finite values"),
         (Input(reference="black"), TypeError, r"Input\(reference\): expected a number, a tensor"),
         (Input(lower=0.0), ValueError, r"inputs: expected values within the bounds of Input\(lower=0.0"),
@@ -160,7 +172,9 @@ def test_non_finite_models_spoil_only_their_own_example():
 def test_a_level_out_of_reach_is_a_reason():
     model = lambda x: torch.tanh(x[:, :1])  # noqa: E731
     x = torch.tensor([[0.5]], dtype=torch.float64)
-    straight = NonlinearSaliency(model, Logit(), Input(reference=-1.0), path=Straight(8)).explain(x, level=2.0)
+    straight = NonlinearSaliency(model, Logit(), Input(reference=-1.0), path=Straight(8)).explain(
+        x, level=2.0
+    )
     assert not straight.converged.any()
     assert "out of reach" in straight.reason[0]
     flow = NonlinearSaliency(model, Logit(), path=Flow(8)).explain(x, level=2.0)

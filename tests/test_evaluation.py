@@ -334,6 +334,21 @@ def test_pointing_does_not_depend_on_the_batch_size(pictures):
     pd.testing.assert_frame_equal(one.set_index(key).sort_index(), many.set_index(key).sort_index())
 
 
+def test_maps_kept_by_cell_maps_score_like_the_method_that_made_them(pictures):
+    grids = grids_of(pictures, count=5)
+    kept = ev.cell_maps(own_brightness, grids, batch_size=2)
+    assert kept.shape == (5, 4, *grids.images.shape[-2:])
+    options = {"with_controls": False, "show_progress": False, "smoothing": 1.0}
+    once = ev.grid_pointing({"m": kept}, grids, batch_size=3, **options)
+    again = ev.grid_pointing({"m": own_brightness}, grids, **options)
+    columns = ["grid", "cell"]
+    pd.testing.assert_frame_equal(
+        once.sort_values(columns, ignore_index=True), again.sort_values(columns, ignore_index=True)
+    )
+    with pytest.raises(ValueError, match=r"\(5, 4, h, w\) for 'm'"):
+        ev.grid_pointing({"m": kept[:3]}, grids, **options)
+
+
 def test_pointing_takes_small_maps_and_negative_values(pictures):
     def coarse(inputs, target):
         return torch.nn.functional.avg_pool2d(own_brightness(inputs, target), SIDE) - 0.3  # one value a cell

@@ -35,10 +35,49 @@ class Case:
 
 
 # Small sets that show that the notebook still works: a fraction of the defaults' time.
-QUICK: dict[str, Case] = {}
+QUICK: dict[str, Case] = {
+    "00_index": Case(
+        {"steps": 8},
+        {"toy_miss": (0.37, 0.39), "toy_arrived": True, "digit_class": 0, "digit_miss": (0.53, 0.55)},
+    ),
+    "01_linear_saliency": Case(
+        {"largest": 4},
+        {"affine_exact": True, "explained_class": 4, "log_odds_miss": (0.135, 0.14), "c1_first_half": True},
+    ),
+    "02_off_on_a_tangent": Case(
+        {"draws": 100},
+        {"toys": 9, "linear_right": 2, "one_at_a_time_found": 7, "random_found": (3.4, 4.6)},
+    ),
+}
 
 # Deliberately other sets: other data, class, score or level, not only another size.
-DIFFERENT: dict[str, Case] = {}
+DIFFERENT: dict[str, Case] = {
+    "00_index": Case(
+        {"point": [0.3, 1.0], "image": 15},
+        {"toy_miss": (0.75, 0.78), "toy_arrived": True, "digit_class": 0, "digit_miss": (0.16, 0.18)},
+    ),
+    "01_linear_saliency": Case(
+        {"seed": 1, "patient": 6, "digit": 3, "regularisation": 10.0},
+        {
+            "affine_exact": True,
+            "explained_class": 2,
+            "patient_score": (-20.8, -20.7),
+            "log_odds_miss_largest": (0.25, 0.26),
+            "order_of_error": (1.95, 2.05),
+        },
+    ),
+    "02_off_on_a_tangent": Case(
+        {"way": 0.25, "seed": 1},
+        {
+            "gradient_found": 4,
+            "linear_right": 4,
+            "one_at_a_time_found": 9,
+            "largest_miss_right": (0.51, 0.52),
+            "smallest_miss_wrong": (0.86, 0.87),
+            "auc_own_step": (0.39, 0.41),
+        },
+    ),
+}
 
 walk = pytest.mark.parametrize("path", WALK, ids=[path.stem for path in WALK])
 solutions = pytest.mark.parametrize("path", SOLUTIONS, ids=[path.stem for path in SOLUTIONS])

@@ -322,6 +322,14 @@ def test_maps_of_different_units_can_each_have_their_own_limit():
     assert figure.axes[-1].get_ylabel() == "support\n/ the map's largest value"
 
 
+def test_each_row_can_have_its_own_limit():
+    rows = [[torch.tensor([[1.0, -4.0]]), torch.tensor([[2.0, 0.0]])], [None, torch.tensor([[300.0, 150.0]])]]
+    figure = plots.map_grid(rows, scale="row", label="support")
+    arrays = [m.get_array().tolist() for m in maps_of(figure)]
+    assert arrays == [[[0.25, -1.0]], [[0.5, 0.0]], [[1.0, 0.5]]]
+    assert figure.axes[-1].get_ylabel() == "support\n/ the row's largest value"
+
+
 def test_map_grid_has_rows_columns_gaps_and_outlines():
     maps = [[torch.randn(4, 4), None, torch.randn(4, 4)], [torch.randn(4, 4)] * 3]
     mask = torch.zeros(8, 8, dtype=torch.bool)
@@ -367,8 +375,8 @@ def test_maps_refuse_what_they_cannot_draw():
     ):
         with pytest.raises(ValueError, match=message):
             plots.map_grid(*arguments)
-    with pytest.raises(ValueError, match='scale: expected "common" or "map"; got \'row\''):
-        plots.map_row({"a": one}, scale="row")
+    with pytest.raises(ValueError, match='scale: expected "common", "row" or "map"; got \'own\''):
+        plots.map_row({"a": one}, scale="own")
     with pytest.raises(ValueError, match="percentile: expected a number"):
         plots.map_row({"a": one}, percentile=0)
     with pytest.raises(ValueError, match=r"outlines: expected masks of shape \(4, 4\); got \(2, 2\)"):

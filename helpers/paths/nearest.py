@@ -1,5 +1,6 @@
 """The nearest point of the level set."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -31,8 +32,8 @@ class Nearest(Path):
 
     Args:
         iterations: proposals per start, at most one gradient evaluation each.
-        starts: number of directions to begin with: the steepest one, then random ones (seeded, the same for
-            every example).
+        starts: number of ways to look for the level set: steps to the tangent plane, small steps, long steps,
+            then with random directions added (seeded, the same for every example).
         nodes: gradient evaluations for the chord's contributions (midpoint rule).
     """
 
@@ -57,9 +58,8 @@ class Nearest(Path):
 
     def walk(self, journey: Journey) -> None:
         best = Candidates(journey)
-        for direction in self._directions(journey):
-            found = self._search(journey, direction)
-            best.take(found)
+        for proposal, stretch in self._starts(journey):
+            best.take(self._search(journey, proposal, stretch))
         rows = journey.active
         missing = rows[~torch.isfinite(best.size[rows])]
         journey.stop(missing, f"{OUT_OF_REACH} in any direction tried", failed=True)
@@ -70,8 +70,8 @@ class Nearest(Path):
             length = torch.full_like(slope.value, 1 / self.nodes)
             journey.advance(slope.rows, best.u[slope.rows] * ((node + 1) / self.nodes), slope.base, length)
 
-    def _directions(self, journey: Journey):
-        """Unit vectors v to begin with, (N, *S), of the length of the tangent's step."""
+    def _starts(self, journey: Journey) -> Iterator[tuple[Tensor, float]]:
+        """First proposals v, (N, *S), each with the factor by which to stretch steps towards the level set."""
         here = journey.here()
         steepest = torch.zeros_like(journey.u)
         away = (journey.level - journey.start).sign()
@@ -79,15 +79,20 @@ class Nearest(Path):
         slope = size_of(steepest)
         distance = (journey.level - journey.start).abs() / slope
         distance = distance.where(torch.isfinite(distance) & (distance < 1e6), torch.ones_like(distance))
-        yield steepest * per(distance / slope.masked_fill(slope == 0, 1), steepest)
+        first = steepest * per(distance / slope.masked_fill(slope == 0, 1), steepest)
         generator = torch.Generator().manual_seed(0)
-        for _ in range(self.starts - 1):
+        for number in range(self.starts):
+            # a little too far; in small steps, which bend with the gradient; far into the other side; at random
+            stretch = (1.05, 0.3, 1.5)[number % 3]
             random = torch.randn(1, *journey.u.shape[1:], generator=generator, dtype=torch.float64)
-            random = (random / random.norm()).to(journey.u)
-            yield random * per(distance, journey.u)
+            random = (random / random.norm()).to(journey.u) * per(distance, journey.u)
+            aside = 0 if number < 3 else 1
+            # where the gradient vanishes, only chance knows a direction
+            start = torch.where(per(slope > 0, first), first + aside * random, random)
+            yield start * stretch, stretch
 
-    def _search(self, journey: Journey, proposal: Tensor) -> "Candidates":
-        """Descend in distance from one start, given as v, (N, *S)."""
+    def _search(self, journey: Journey, proposal: Tensor, stretch: float) -> "Candidates":
+        """Find the level set from one start, given as v, (N, *S), and descend on it in distance."""
         found = Candidates(journey)
         proposal, target = proposal.clone(), torch.zeros_like(proposal)
         # a kink needs the tangent planes on both of its sides: the best point's, and one where a step failed
@@ -98,7 +103,7 @@ class Nearest(Path):
         for _ in journey.progress(range(self.iterations)):
             if not len(rows):
                 break
-            there, v, u = self._onto_level(journey, rows, proposal[rows])
+            there, v, u = self._onto_level(journey, rows, proposal[rows], torch.isfinite(found.size[rows]))
             nearer = there & (size_of(v) < found.size[rows])
             lost = ~there & torch.isinf(found.size[rows])
             slope = journey.look(rows, u, reason=None)
@@ -112,17 +117,26 @@ class Nearest(Path):
             stride[seen] = torch.where(nearer, (2 * stride[seen]).clamp_max(1), stride[seen] / 2)
             target[seen] = nearest_of_planes(planes[seen], offsets[seen], *v_bounds(journey, seen))
             proposal[seen] = found.v[seen] + per(stride[seen], v) * (target[seen] - found.v[seen])
-            # no ray has met the level so far: go to the tangent plane from here (DeepFool's step)
-            missing = (offset - (plane * v).flatten(1).sum(1)) / size_of(plane).square()
-            proposal[seen[lost]] = (v + plane * per(missing, v))[lost]
-            moves = size_of(proposal[seen] - found.v[seen]) > 1e-12 * found.size[seen].nan_to_num(posinf=0)
+            # still on the input's side of the level: step to the tangent plane from here (DeepFool's step)
+            missing = stretch * (offset - (plane * v).flatten(1).sum(1))
+            way = plane * ~blocked(plane * per(missing.sign(), v), v, *v_bounds(journey, seen))
+            proposal[seen[lost]] = (v + way * per(missing / size_of(way).square(), v)).nan_to_num()[lost]
+            moves = lost | (size_of(proposal[seen] - found.v[seen]) > 1e-12 * found.size[seen])
             rows = seen[moves]
         return found
 
-    def _onto_level(self, journey: Journey, rows: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Whether the rays through v meet the level, and where: v and u, (n, *S)."""
+    def _onto_level(
+        self, journey: Journey, rows: Tensor, v: Tensor, known: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Whether the rays through v meet the level, and where: v and u, (n, *S).
+
+        Rays of examples that have a point on it already (known) are searched beyond v, too.
+        """
         way = journey.geometry.apply(v)
-        there, part = first_crossing(journey, rows, way, RAY)
+        there, part = torch.zeros_like(known), torch.ones_like(v.flatten(1)[:, 0])
+        for some, fractions in ((known, RAY), (~known, (1.0,))):
+            if some.any():
+                there[some], part[some] = first_crossing(journey, rows[some], way[some], fractions)
         # without a crossing, part is 1: the proposal itself
         v, way = v * per(part, v), way * per(part, way)
         u = journey.chart.clip(way, rows)
@@ -163,7 +177,9 @@ def tangent_plane(journey: Journey, slope: Slope, v: Tensor) -> tuple[Tensor, Te
     inside &= True if lower is None else slope.u > lower
     inside &= True if upper is None else slope.u < upper
     tiny = torch.finfo(v.dtype).tiny
-    cosine = torch.nn.functional.cosine_similarity((v * inside).flatten(1), (normal * inside).flatten(1), eps=tiny)
+    cosine = torch.nn.functional.cosine_similarity(
+        (v * inside).flatten(1), (normal * inside).flatten(1), eps=tiny
+    )
     return normal, offset, cosine
 
 
@@ -194,6 +210,14 @@ def nearest_of_planes(
             gain = (planes[:, i].square() * inside).flatten(1).sum(1)
             weights[:, i] = (weights[:, i] + torch.where(gain > tiny, short / gain, 0)).clamp_min(0)
     return point()[0]
+
+
+def blocked(velocity: Tensor, v: Tensor, lower: Tensor | None, upper: Tensor | None) -> Tensor:
+    """Which elements of v, (n, *S), are at a bound that the velocity would leave."""
+    out = torch.zeros_like(v, dtype=torch.bool)
+    out |= False if lower is None else (v <= lower) & (velocity < 0)
+    out |= False if upper is None else (v >= upper) & (velocity > 0)
+    return out
 
 
 def v_bounds(journey: Journey, rows: Tensor) -> tuple[Tensor | None, Tensor | None]:

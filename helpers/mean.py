@@ -1,0 +1,101 @@
+"""The mean of several members: references, depths, widths."""
+
+from collections.abc import Sequence
+
+import torch
+from captum.attr import GradientAttribution
+from captum.log import log_usage
+from torch import Tensor
+
+from helpers.journey import per
+from helpers.levels import Level
+from helpers.nonlinear import Explanation, NonlinearSaliency, reduce
+
+
+class Mean(GradientAttribution):
+    """The mean of the normalised maps of several members.
+
+    Every map is divided by its mean magnitude, so that no member outweighs the others by its units. Maps of
+    images are first summed over channels and, where a layer's map is smaller, enlarged to the image.
+
+    Args:
+        members: `NonlinearSaliency` objects on the same model.
+
+    Raises:
+        ValueError: no member.
+        TypeError: something else among them.
+    """
+
+    def __init__(self, members: Sequence[NonlinearSaliency]):
+        if not members:
+            raise ValueError("Mean(members): expected at least one NonlinearSaliency; got none.")
+        for member in members:
+            if not isinstance(member, NonlinearSaliency):
+                raise TypeError(f"Mean(members): expected NonlinearSaliency objects; got {member!r}.")
+        super().__init__(members[0].forward_func)
+        self.members = tuple(members)
+
+    @log_usage()
+    def attribute(
+        self,
+        inputs: Tensor,
+        target=None,
+        level: Level | float | None = None,
+        additional_forward_args=None,
+        internal_batch_size: int | None = None,
+        show_progress: bool = False,
+    ) -> Tensor:
+        """The mean map, positive = supports the score: (N, 1, H, W) for images, else the members' shape.
+
+        Arguments and errors are those of `NonlinearSaliency.explain`.
+        """
+        records = self.explain(
+            inputs, target, level, additional_forward_args, internal_batch_size, show_progress
+        )
+        image = inputs[0] if isinstance(inputs, tuple) else inputs
+        maps = [
+            normalised(fitted(member.map_of(record), image))
+            for member, record in zip(self.members, records, strict=True)
+        ]
+        return torch.stack(maps).mean(0)
+
+    def explain(
+        self,
+        inputs: Tensor,
+        target=None,
+        level: Level | float | None = None,
+        additional_forward_args=None,
+        internal_batch_size: int | None = None,
+        show_progress: bool = False,
+    ) -> list[Explanation]:
+        """The records of all members, in their order."""
+        return [
+            member.explain(
+                inputs,
+                target,
+                level,
+                additional_forward_args,
+                internal_batch_size,
+                show_progress,
+                competitors=member.competitors,
+            )
+            for member in self.members
+        ]
+
+
+def fitted(attribution: Tensor, image: Tensor) -> Tensor:
+    """A map summed over channels and enlarged (bilinearly) to the image: (N, 1, H, W); others unchanged."""
+    if attribution.ndim != 4:
+        return attribution
+    one_channel = reduce(attribution)[:, None]
+    if one_channel.shape[-2:] == image.shape[-2:]:
+        return one_channel
+    return torch.nn.functional.interpolate(
+        one_channel, image.shape[-2:], mode="bilinear", align_corners=False
+    )
+
+
+def normalised(attribution: Tensor) -> Tensor:
+    """A map divided by the mean magnitude of each example; a map of zeros stays one."""
+    size = attribution.abs().flatten(1).mean(1)
+    return attribution / per(size.masked_fill(size == 0, 1), attribution)

@@ -1,0 +1,225 @@
+"""What is built from members: contrasts with competing classes, means, presets; noise; life within captum."""
+
+import pytest
+import torch
+import torchvision
+from captum.attr import NoiseTunnel, visualization
+from captum.metrics import infidelity, sensitivity_max
+from torch import nn
+
+from helpers import presets
+from helpers.contrast import Largest, Softmax
+from helpers.coordinates import Input, Layer, Removal
+from helpers.levels import Drop
+from helpers.mean import Mean
+from helpers.models import Normalised
+from helpers.nonlinear import NonlinearSaliency, reduce
+from helpers.paths import Flow, Nearest, Secant, Straight, Tangent
+from helpers.references import Blurred
+from helpers.scores import Logit, LogOdds
+
+
+@pytest.fixture
+def net():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1), nn.Tanh(), nn.AvgPool2d(2), nn.Conv2d(4, 5, 3, padding=1), nn.Tanh(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 4),
+    ).double().eval()  # fmt: skip
+
+
+@pytest.fixture
+def images():
+    return torch.rand(3, 1, 10, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+
+PATHS = [Tangent(), Straight(6), Flow(4), Secant(8, 3), Nearest(6, 1, 3)]
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: type(path).__name__)
+def test_competitors_travel_the_same_path(path, net, images):
+    saliency = NonlinearSaliency(net, Logit(), Input(reference=0.0), path=path)
+    level = None if isinstance(path, Straight) else Drop(0.01)
+    record = saliency.explain(images, target=1, level=level, competitors=[0, 3])
+    plain = saliency.explain(images, target=1, level=level)
+    assert torch.allclose(record.contribution, plain.contribution, atol=1e-12)
+    assert record.competitors.tolist() == [[0, 3]] * 3
+    assert record.competing_contributions.shape == (3, 2, 1, 10, 12)
+    assert (record.gradient_evaluations == 3 * plain.gradient_evaluations).all()
+    change = net(record.endpoint) - net(images)
+    if not isinstance(path, Tangent):
+        sums = record.competing_contributions.flatten(2).sum(2)
+        assert torch.allclose(sums, change[:, [0, 3]], rtol=0.02, atol=1e-4)
+
+
+def test_the_highest_other_classes_compete(net, images):
+    saliency = NonlinearSaliency(net, Logit(), Input(reference=0.0), path=Straight(4))
+    record = saliency.explain(images, target=[0, 1, 2], competitors=2)
+    logits = net(images)
+    for row, target in enumerate([0, 1, 2]):
+        others = [c for c in logits[row].argsort(descending=True).tolist() if c != target]
+        assert record.competitors[row].tolist() == others[:2]
+
+
+@pytest.mark.parametrize(
+    ("competitors", "error", "words"),
+    [
+        (4, ValueError, "at most 3 other classes; got 4"),
+        (0, ValueError, "competitors: expected an integer of at least 1"),
+        ([1, 2], ValueError, "classes other than the target"),
+        ([7], ValueError, r"in \[0, 4\); got 7"),
+        ([], ValueError, "at least one"),
+    ],
+)
+def test_wrong_competitors(competitors, error, words, net, images):
+    with pytest.raises(error, match=words):
+        NonlinearSaliency(net).explain(images, target=1, competitors=competitors)
+
+
+def test_contrasts_in_closed_form():
+    own = torch.tensor([[[[2.0, -1.0]]]])
+    others = torch.tensor([[[[[1.0, 3.0]]], [[[-1.0, 0.0]]]]])
+    assert Largest(2).compare(own, others).flatten().tolist() == [1.0, -3.0]
+    size = (2 + 1 + 1 + 3 + 1 + 0) / 6
+    shares = torch.tensor([[2.0, -1.0], [1.0, 3.0], [-1.0, 0.0]]).div(size).softmax(0)
+    assert torch.allclose(Softmax(2).compare(own, others).flatten(), shares[0] * own.flatten())
+
+
+def test_a_contrast_is_a_readout(net, images):
+    saliency = NonlinearSaliency(
+        net, Logit(), Input(reference=0.0), path=Straight(4), readout=Softmax(competitors=3, width=1.0)
+    )
+    attribution = saliency.attribute(images, target=2)
+    assert attribution.shape == (3, 1, 10, 12)
+    assert torch.equal(attribution, saliency.map_of(saliency.explain(images, target=2, competitors=3)))
+    with pytest.raises(ValueError, match="this run had none"):
+        saliency.map_of(saliency.explain(images, target=2))
+
+
+def test_the_mean_of_members(net, images):
+    members = [
+        NonlinearSaliency(net, Logit(), Input(reference=0.0), path=Straight(4)),
+        NonlinearSaliency(net, Logit(), Layer(net[3], Removal(Blurred(2.0))), path=Straight(4)),
+    ]
+    mean = Mean(members)
+    attribution = mean.attribute(images, target=2)
+    assert attribution.shape == (3, 1, 10, 12)
+    first, second = (reduce(member.attribute(images, target=2))[:, None] for member in members)
+    second = nn.functional.interpolate(second, (10, 12), mode="bilinear")
+    parts = [part / part.abs().mean((1, 2, 3), keepdim=True) for part in (first, second)]
+    assert torch.allclose(attribution, (parts[0] + parts[1]) / 2)
+    records = mean.explain(images, target=2)
+    assert [record.contribution.shape[1] for record in records] == [1, 5]
+    with pytest.raises(ValueError, match="at least one"):
+        Mean([])
+    with pytest.raises(TypeError, match=r"Mean\(members\): expected NonlinearSaliency"):
+        Mean([net])
+
+
+def test_reduce_sums_over_channels():
+    attribution = torch.randn(2, 3, 4, 5)
+    assert torch.equal(reduce(attribution), attribution.sum(1))
+    with pytest.raises(ValueError, match="expected a dimension from 1 to 3"):
+        reduce(attribution, channels=4)
+
+
+def test_noise_gives_a_dead_unit_a_way_out():
+    model = lambda x: torch.relu(x[:, :1])  # noqa: E731
+    x = torch.tensor([[-0.5, 0.0]], dtype=torch.float64)
+    stuck = NonlinearSaliency(model, Logit()).explain(x, level=0.5)
+    assert "vanishing" in stuck.reason[0]
+    smoothed = NonlinearSaliency(model, Logit(), noise=0.5, samples=16)
+    record = smoothed.explain(x, level=0.5)
+    assert record.converged.all()
+    assert record.raw_score_start.item() == 0.0
+    assert record.score_start.item() > 0
+    assert record.raw_score_end.item() == pytest.approx(record.endpoint[0, 0].item())
+    assert record.gradient_evaluations.item() % 16 == 0
+    again = smoothed.explain(torch.cat([x + 1, x]), level=0.5)
+    assert torch.allclose(again.endpoint[1], record.endpoint[0], atol=1e-9)
+
+
+def test_noise_draws_are_antithetic_and_end_with_zero(net, images):
+    saliency = NonlinearSaliency(net, noise=0.1, samples=5, generator=torch.Generator().manual_seed(3))
+    draws = saliency._draws(Input().chart(images, None))
+    assert draws.shape == (5, 1, 10, 12)
+    assert torch.equal(draws[:2], -draws[2:4])
+    assert (draws[4] == 0).all()
+    one = NonlinearSaliency(net, noise=0.1, samples=1)
+    assert torch.allclose(one.attribute(images, target=0), NonlinearSaliency(net).attribute(images, target=0))
+    for options in ({"noise": -1.0}, {"noise": float("nan")}, {"samples": 0}):
+        with pytest.raises(ValueError, match="noise|samples"):
+            NonlinearSaliency(net, **options)
+
+
+def test_at_home_in_captum(net, images):
+    saliency = NonlinearSaliency(net, path=Flow(4))
+    torch.manual_seed(0)
+    tunnel = NoiseTunnel(saliency).attribute(
+        images, target=1, nt_samples=3, stdevs=0.05, nt_type="smoothgrad"
+    )
+    plain = saliency.attribute(images, target=1)
+    assert tunnel.shape == plain.shape
+    assert nn.functional.cosine_similarity(tunnel.flatten(1), plain.flatten(1)).min() > 0.5
+
+    def perturb(inputs):
+        noise = 0.01 * torch.randn_like(inputs)
+        return noise, inputs - noise
+
+    values = infidelity(net, perturb, images, plain, target=1, normalize=True)
+    assert values.shape == (3,)
+    assert values.isfinite().all()
+    values = sensitivity_max(saliency.attribute, images, target=1, n_perturb_samples=2)
+    assert values.isfinite().all()
+    shown = plain[0].permute(1, 2, 0).numpy()
+    figure, _ = visualization.visualize_image_attr(shown, sign="all", use_pyplot=False)
+    assert figure.axes[0].images
+
+
+def test_the_tabular_preset(images):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 2)).double()
+    data = torch.randn(50, 3, dtype=torch.float64)
+    record = presets.tabular(model, torch.cov(data.T)).explain(data[:4], target=0)
+    assert record.contribution.shape == (4, 3)
+    single = nn.Linear(3, 1).double()
+    assert presets.tabular(single, torch.cov(data.T), Logit()).explain(data).converged.all()
+
+
+def test_the_digits_preset(images):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 10, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).double()
+    assert presets.digits(model).attribute(images, target=3).shape == images.shape
+
+
+@pytest.mark.parametrize(
+    ("build", "size", "depths"),
+    [(torchvision.models.resnet18, 72, 4), (torchvision.models.vit_b_16, 224, 2)],
+)
+def test_the_photographs_preset_takes_any_classifier(build, size, depths):
+    torch.manual_seed(0)
+    model = Normalised(build(weights=None), [0.5] * 3, [0.25] * 3).eval()
+    preset = presets.AtDepths(model, steps=1, competitors=1)
+    images = torch.rand(1, 3, size, size)
+    assert preset.attribute(images, target=3).shape == (1, 1, size, size)
+    assert len(preset.explain(images, target=3)) == depths
+    with pytest.raises(ValueError, match=r"expected images of shape"):
+        presets.photographs(model).attribute(torch.rand(2, 5), target=0)
+    with pytest.raises(TypeError, match="expected a module"):
+        presets.photographs(lambda x: x)
+
+
+def test_normalised_speaks_pixels():
+    model = Normalised(nn.Flatten(), [0.5, 0.25], [0.5, 1.0])
+    pixels = torch.rand(2, 2, 1, 1)
+    expected = (pixels - torch.tensor([0.5, 0.25])[:, None, None]) / torch.tensor([0.5, 1.0])[:, None, None]
+    assert torch.allclose(model(pixels), expected.flatten(1))
+    for mean, std, words in ((0.5, 0.0, "positive"), ([[0.1]], 1.0, "one per channel")):
+        with pytest.raises(ValueError, match=words):
+            Normalised(nn.Flatten(), mean, std)
+
+
+def test_log_odds_of_a_layer_reach_the_boundary(net, images):
+    record = NonlinearSaliency(net, LogOdds(), Layer(net[2]), path=Flow(12)).explain(images, target=1)
+    assert record.converged.all()
+    assert record.contribution.shape == (3, 4, 5, 6)
