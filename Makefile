@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lab lint format notebooks clean
+.PHONY: help setup run test lab lint format notebooks bench clean
 
 help: ## list the targets
 	@echo "make run    executes all notebooks, results in build/"
@@ -28,7 +28,7 @@ $(STAMP): pyproject.toml constraints.txt
 		echo "make: $(PYTHON) cannot make virtual environments (module venv or ensurepip is missing)." >&2; \
 		echo "      On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { rm -rf $(VENV) && $(PYTHON) -m venv $(VENV); }
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[test]'
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[test,bench]'
 	@touch $(STAMP)
 
 run: $(STAMP) ## execute all notebooks in order; notebooks, figures and results table in build/
@@ -50,6 +50,10 @@ format: $(STAMP) ## let ruff repair what it can
 
 notebooks: $(STAMP) ## re-execute the committed notebooks in place and bring them to normal form
 	$(BIN)/python -m helpers.runs execute
+
+bench: $(STAMP) ## time, memory and distances against other methods; tables in benchmarks/ (half an hour)
+	$(BIN)/python -m benchmarks.speed
+	$(BIN)/python -m benchmarks.nearest
 
 clean: ## remove what can be made again (not .venv: rm -r .venv)
 	rm -rf build .pytest_cache .ruff_cache .hypothesis

@@ -83,7 +83,7 @@ def test_constraints_lie_within_the_bounds():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="constraints.txt holds the set for Linux")
 def test_constraints_hold_everything_that_is_installed_for_the_project():
-    closure, queue = set(), [Requirement(f"{PROJECT['name']}[test]")]
+    closure, queue = set(), [Requirement(f"{PROJECT['name']}[test,bench]")]
     seen = set()
     while queue:
         requirement = queue.pop()

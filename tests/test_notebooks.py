@@ -48,6 +48,40 @@ QUICK: dict[str, Case] = {
         {"draws": 100},
         {"toys": 9, "linear_right": 2, "one_at_a_time_found": 7, "random_found": (3.4, 4.6)},
     ),
+    "03_nonlinear_saliency": Case(
+        {"hand_steps": 50, "steps": 24},
+        {
+            "by_hand_agrees": True,
+            "affine_agreement_1e_9": True,
+            "integrated_gradients_1e_6": True,
+            "smallest_first_order_slope": (0.96, 0.99),
+            "order_on_smooth_scores": (1.95, 2.05),
+            "found_by_linear": 2,
+            "found_by_straight": 9,
+            "found_by_flow": 5,
+        },
+    ),
+    "04_digits": Case(
+        {
+            "shown": [0],
+            "flow_steps": 4,
+            "straight_steps": 8,
+            "checked": 10,
+            "grid_count": 4,
+            "widths": [0.0, 2.0],
+        },
+        {
+            "accuracy": (0.97, 1.0),
+            "blank_class": 1,
+            "tangent_median_miss": (0.18, 0.19),
+            "flow_at_the_level": (0.999, 1.0),
+            "grids": 4,
+            "auc_oracle": (0.60, 0.61),
+            "auc_straight": (0.508, 0.518),
+            "auc_straight_smoothed": (0.64, 0.665),
+            "right_cell_straight": (0.6, 0.8),
+        },
+    ),
 }
 
 # Deliberately other sets: other data, class, score or level, not only another size.
@@ -75,6 +109,45 @@ DIFFERENT: dict[str, Case] = {
             "largest_miss_right": (0.51, 0.52),
             "smallest_miss_wrong": (0.86, 0.87),
             "auc_own_step": (0.39, 0.41),
+        },
+    ),
+    "03_nonlinear_saliency": Case(
+        {
+            "hand_toy": "kernel machine",
+            "readout": "mean_gradient",
+            "smooth_toys": ["kernel machine"],
+            "digit": 7,
+            "rival": 9,
+            "seed": 1,
+        },
+        {
+            "by_hand_agrees": True,
+            "affine_agreement_1e_9": True,
+            # the straight path's first place at the level is on a far branch
+            "smallest_first_order_slope": (0.0, 0.1),
+            "found_by_straight": 8,
+            "tangent_residual": (0.24, 0.245),
+        },
+    ),
+    "04_digits": Case(
+        {
+            "score_name": "margin",
+            "shown": [7, 235],
+            "flow_steps": 6,
+            "straight_steps": 12,
+            "checked": 20,
+            "grid_count": 6,
+            "drop": 5.0,
+            "widths": [2.0],
+            "seed": 3,
+        },
+        {
+            "tangent_median_miss": (0.10, 0.115),
+            "flow_at_the_level": (0.949, 1.0),
+            "grids": 6,
+            "auc_oracle": (0.96, 0.98),
+            "auc_straight": (0.63, 0.655),
+            "auc_flow_down": (0.57, 0.60),
         },
     ),
 }
