@@ -47,7 +47,7 @@ def distances(images: int, gradients: int) -> dict[str, torch.Tensor]:
     ):
         _, ends, _ = attack(wrapped, inputs, criterion, epsilons=None)
         results[name] = strict(ends)
-    for starts in (1, 2):
+    for starts in (1, 3):
         path = Nearest(iterations=(gradients - 2) // starts, starts=starts, nodes=1)
         record = NonlinearSaliency(model, Margin(), Input(0.0, 1.0), path=path).explain(
             inputs, target=target, level=LEVEL

@@ -289,7 +289,7 @@ def level_panels(
         )
     }
     tall = size * min((top - bottom) / (right - left), 2.0)
-    figure = Figure(figsize=(size * len(functions) + 1.2, tall + 1.3))
+    figure = Figure(figsize=(size * len(functions) + 1.3, tall + 1.1))
     row = figure.subplots(1, len(functions), sharex=True, sharey=True, squeeze=False)[0]
     for axes, (name, height) in zip(row, heights.items(), strict=True):
         mesh = axes.contourf(
@@ -304,7 +304,8 @@ def level_panels(
             axes.plot(*torch.as_tensor(reference).detach().cpu().reshape(2), gid="reference", **_REFERENCE)
         axes.set(xlim=(left, right), ylim=(bottom, top), xlabel=names[0], title=name, aspect="equal")
     row[0].set_ylabel(names[1])
-    figure.colorbar(mesh, ax=row, label=f"{score_name} minus level", ticks=MaxNLocator(5))
+    bar = {"fraction": 0.04, "pad": 0.02, "aspect": 16}
+    figure.colorbar(mesh, ax=row, label=f"{score_name} minus level", ticks=MaxNLocator(5), **bar)
     handles = [
         Line2D([], [], color="black", marker="*", markersize=11, linestyle="none", label="input"),
         Line2D([], [], color="black", linewidth=2.0, label="level"),

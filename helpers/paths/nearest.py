@@ -14,6 +14,9 @@ from helpers.paths.base import Path, first_crossing
 
 # fractions of a proposal's length at which its ray is searched for the level, from near to far
 RAY = (0.5, 0.8, 0.95, 1.0, 1.05, 1.25, 1.6, 2.5, 5.0, 20.0)
+# tangent planes that a search keeps at a kink, and the factor of its stride after a failed step: chosen on the
+# digit network (benchmarks/nearest.py)
+PLANES, SHRINK = 3, 0.7
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,8 @@ class Nearest(Path):
     Rackwitz & Fiessler (1978): project the origin onto the tangent plane of the level set. DeepFool
     (Moosavi-Dezfooli et al. 2016, arXiv 1511.04599) is its crudest form. Here every iterate is first brought
     onto the level set along its ray by a root search, and a step is kept only if it comes nearer; else it is
-    halved. Contributions and mean gradient are those of the chord from the input to the point.
+    shortened, and aims at the intersection of the tangent planes seen on both sides. Contributions and mean
+    gradient are those of the chord from the input to the point.
 
     `stationarity` in the record certifies the point: the cosine between v and the gradient there, 1 at a
     nearest point of a smooth score away from bounds. It may be another stationary point than the nearest:
@@ -95,9 +99,10 @@ class Nearest(Path):
         """Find the level set from one start, given as v, (N, *S), and descend on it in distance."""
         found = Candidates(journey)
         proposal, target = proposal.clone(), torch.zeros_like(proposal)
-        # a kink needs the tangent planes on both of its sides: the best point's, and one where a step failed
-        planes = proposal.new_zeros(len(proposal), 2, *proposal.shape[1:])
-        offsets = proposal.new_zeros(len(proposal), 2)
+        # a kink needs the tangent planes on its sides: the best point's, and those where steps from it failed
+        planes = proposal.new_zeros(len(proposal), PLANES, *proposal.shape[1:])
+        offsets = proposal.new_zeros(len(proposal), PLANES)
+        failures = torch.zeros_like(journey.gradient_evaluations)
         stride = torch.ones_like(found.size)
         rows = journey.active[size_of(proposal)[journey.active] > 0]
         for _ in journey.progress(range(self.iterations)):
@@ -111,10 +116,11 @@ class Nearest(Path):
             seen, v, nearer, lost = slope.rows, v[kept], nearer[kept], lost[kept]
             plane, offset, cosine = tangent_plane(journey, slope, v)
             found.put(seen[nearer], v[nearer], slope.u[nearer], cosine[nearer])
-            side = (~nearer).long()
-            planes[seen, side], offsets[seen, side] = plane, offset
-            planes[seen[nearer], 1], offsets[seen[nearer], 1] = 0, 0
-            stride[seen] = torch.where(nearer, (2 * stride[seen]).clamp_max(1), stride[seen] / 2)
+            place = torch.where(nearer, 0, 1 + failures[seen] % (PLANES - 1))
+            failures[seen] = torch.where(nearer, 0, failures[seen] + 1)
+            planes[seen, place], offsets[seen, place] = plane, offset
+            planes[seen[nearer], 1:], offsets[seen[nearer], 1:] = 0, 0
+            stride[seen] = torch.where(nearer, (2 * stride[seen]).clamp_max(1), SHRINK * stride[seen])
             target[seen] = nearest_of_planes(planes[seen], offsets[seen], *v_bounds(journey, seen))
             proposal[seen] = found.v[seen] + per(stride[seen], v) * (target[seen] - found.v[seen])
             # still on the input's side of the level: step to the tangent plane from here (DeepFool's step)
