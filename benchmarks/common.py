@@ -30,23 +30,26 @@ def median_seconds(calls: dict[str, Callable[[], object]], repeats: int) -> dict
 
 
 def peak_bytes(module: str, job: str) -> int:
-    """Peak memory that a job of a benchmark module needs beyond its set-up, in a fresh process.
+    """Peak memory that a job of a benchmark module needs beyond its set-up, in a fresh process (Linux).
 
     The module offers `prepare()` and a dict `JOBS` of functions of what it returns.
     """
     code = (
-        "import resource, importlib, sys\n"
+        "import importlib, re\n"
+        "def memory(name):\n"
+        "    with open('/proc/self/status') as status:\n"
+        "        return 1024 * int(re.search(name + r':\\s+(\\d+)', status.read()).group(1))\n"
         f"module = importlib.import_module({module!r})\n"
         "ready = module.prepare()\n"
-        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "open('/proc/self/clear_refs', 'w').write('5')  # the peak starts anew from here\n"
+        "before = memory('VmRSS')\n"
         f"module.JOBS[{job!r}](ready)\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"
+        "print(memory('VmHWM') - before)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=HERE.parent
     )
-    unit = 1 if sys.platform == "darwin" else 1024
-    return int(done.stdout.split()[-1]) * unit
+    return int(done.stdout.split()[-1])
 
 
 def write_table(name: str, table: pd.DataFrame, notes: str) -> None:
