@@ -16,6 +16,11 @@ from helpers.forward import AtLayer, Forward
 from helpers.geometry import Euclidean, Geometry, Smooth
 
 
+def taken(values: Tensor, rows: Tensor) -> Tensor:
+    """values[rows] for ascending numbers of examples, without a copy where they are all."""
+    return values if len(rows) == len(values) else values[rows]
+
+
 @dataclass
 class Chart:
     """Coordinates bound to one batch of N examples.
@@ -53,14 +58,14 @@ class Chart:
 
     def point(self, u: Tensor, rows: Tensor) -> Tensor:
         """origin + A u, shape (n, *B)."""
-        return self.origin[rows] + self.push(u, rows)
+        return taken(self.origin, rows) + self.push(u, rows)
 
     def clip(self, u: Tensor, rows: Tensor) -> Tensor:
         """u moved into its bounds."""
         if self.lower is not None:
-            u = torch.maximum(u, self.lower[rows])
+            u = torch.maximum(u, taken(self.lower, rows))
         if self.upper is not None:
-            u = torch.minimum(u, self.upper[rows])
+            u = torch.minimum(u, taken(self.upper, rows))
         return u
 
 
@@ -82,10 +87,10 @@ class RemovalChart(Chart):
         return tuple(shape)
 
     def push(self, u: Tensor, rows: Tensor) -> Tensor:
-        return u * self.gap[rows]
+        return u * taken(self.gap, rows)
 
     def pull(self, gradient: Tensor, rows: Tensor) -> Tensor:
-        product = gradient * self.gap[rows]
+        product = gradient * taken(self.gap, rows)
         return product if self.channels is None else product.sum(self.channels, keepdim=True)
 
 
@@ -250,6 +255,9 @@ class Layer(Coordinates):
         inner = self.inner
         if inner.has_reference:
             reference = like(f"{type(inner).__name__}(reference)", inner.reference, inputs)
+            if reference.stride(0) == 0:
+                # the same for all examples
+                reference = reference[:1]
             inner = replace(inner, reference=parts.activations(reference))
         return inner.chart(activations, parts)
 

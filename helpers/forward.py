@@ -97,7 +97,10 @@ class AtLayer:
         return self.head is None
 
     def activations(self, inputs: Tensor | None = None) -> Tensor:
-        """The layer's output for other inputs (default: those of the run), shape (N, ...), detached."""
+        """The layer's output for other inputs (default: those of the run), shape (N, ...), detached.
+
+        One input that all examples share counts as a pass for each.
+        """
         if inputs is None and not self.recomputes:
             return self._activations
         inputs = self.inputs if inputs is None else inputs

@@ -15,7 +15,7 @@ from scipy.optimize.elementwise import find_root
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from helpers.coordinates import Chart
+from helpers.coordinates import Chart, taken
 from helpers.geometry import Geometry
 from helpers.levels import Level, Situation
 
@@ -151,7 +151,9 @@ class Journey:
         """
         value, base = self._evaluate(rows, u, with_gradient=True)
         slope = Slope(rows, u, value, self.chart.pull(base[:, 0], rows), base)
-        finite = torch.isfinite(value) & torch.isfinite(base.flatten(1)).all(1)
+        finite = torch.isfinite(value) & torch.isfinite(
+            torch.linalg.vector_norm(base.flatten(1), torch.inf, 1)
+        )
         if reason is not None:
             self.stop(rows[~finite], reason, failed=True)
         return slope.keep(finite)
@@ -241,9 +243,14 @@ class Journey:
             length: length of the step in the geometry, (n,); only its ratio to other steps matters.
             score: the score at u, (n,), where known.
         """
-        step = u - self.u[rows]
-        self.contribution[rows] += base * self.chart.push(step, rows)[:, None]
-        self._gradient_sum[rows] += self.chart.pull(base[:, 0], rows) * per(length, u)
+        change = self.chart.push(u - taken(self.u, rows), rows)[:, None]
+        gradient = self.chart.pull(base[:, 0], rows)
+        if len(rows) == self.examples:
+            self.contribution.addcmul_(base, change)
+            self._gradient_sum.addcmul_(gradient, per(length, u))
+        else:
+            self.contribution[rows] += base * change
+            self._gradient_sum[rows] += gradient * per(length, u)
         self._length[rows] += length
         self.u[rows] = u
         self.score[rows] = torch.nan if score is None else score
@@ -346,7 +353,7 @@ class Journey:
             bases.append(base)
         counter = self.gradient_evaluations if with_gradient else self.forward_evaluations
         counter[rows] += len(self._noise) * (len(self._scores) if with_gradient else 1)
-        return torch.cat(values), torch.cat(bases) if with_gradient else None
+        return joined(values), joined(bases) if with_gradient else None
 
     def _mean_over_noise(
         self, point: Tensor, rows: Tensor, with_gradient: bool
@@ -365,6 +372,11 @@ class Journey:
                 bases.append(gradients_of(scores, place))
         self._columns = outputs.shape[1] if outputs.ndim > 1 else 1
         return mean(values), mean(bases) if with_gradient else None
+
+
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    """The parts one after the other, without a copy where there is one."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def mean(tensors: Sequence[Tensor]) -> Tensor:
@@ -392,7 +404,7 @@ def gradients_of(values: Sequence[Tensor], point: Tensor) -> Tensor:
                 "got one that does not. Look for detach(), .data, numpy or argmax in the model."
             )
         gradients.append(gradient)
-    return torch.stack(gradients, 1)
+    return gradients[0][:, None] if len(gradients) == 1 else torch.stack(gradients, 1)
 
 
 def per(values: Tensor, like: Tensor) -> Tensor:

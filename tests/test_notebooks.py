@@ -82,6 +82,17 @@ QUICK: dict[str, Case] = {
             "right_cell_straight": (0.6, 0.8),
         },
     ),
+    "05_the_class": Case(
+        {"steps": 8},
+        {
+            "known_methods_1e_9": True,
+            "idgi_error_ratio": (3.8, 4.2),
+            "logit_change": (0.1, 0.5),
+            "digit_class": 9,
+            "ring_two_starts": (0.899, 0.901),
+            "ring_six_starts": (0.619, 0.621),
+        },
+    ),
 }
 
 # Deliberately other sets: other data, class, score or level, not only another size.
@@ -148,6 +159,23 @@ DIFFERENT: dict[str, Case] = {
             "auc_oracle": (0.96, 0.98),
             "auc_straight": (0.63, 0.655),
             "auc_flow_down": (0.57, 0.60),
+        },
+    ),
+    "05_the_class": Case(
+        {
+            "point": [1.0, 0.45],
+            "image": 5,
+            "box_edge": 1.05,
+            "widths": [2.0],
+            "noise": 0.1,
+            "ring_stretch": 2.5,
+            "seed": 1,
+        },
+        {
+            "known_methods_1e_9": True,
+            "digit_class": 0,
+            "ring_two_starts": (0.899, 0.901),
+            "ring_six_starts": (0.397, 0.398),
         },
     ),
 }

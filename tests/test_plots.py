@@ -231,6 +231,44 @@ def test_level_sets_refuses_other_shapes():
         ring_figure(function=lambda x: x)
 
 
+def panels_figure(**options):
+    ways = torch.tensor([[[1.5, 0.5], [0.9, 0.3]], [[0.5, 0.5], [0.6, 0.6]]], dtype=torch.float64)
+    arguments = {
+        "functions": {"one": ring, "two": lambda x: x[:, 0]},
+        "levels": {"one": 0.0, "two": 5.0},
+        "paths": {"one": {"both": ways}, "two": {"first": ways[0], "rests": ways[0, :1].expand(2, 2)}},
+        "extent": EXTENT,
+    }
+    return plots.level_panels(**(arguments | options))
+
+
+def test_level_panels_share_one_scale_and_the_styles_of_their_labels():
+    figure = panels_figure(reference=torch.tensor([[0.0, 1.0]]), score_name="log-odds")
+    one, two, bar = figure.axes
+    assert [one.get_title(), two.get_title()] == ["one", "two"]
+    assert bar.get_ylabel() == "log-odds minus level"
+    assert legend_of(figure) == ["input", "reference", "level", "both", "first", "rests"]
+    fills = [s for axes in (one, two) for s in axes.findobj(ContourSet) if s.filled]
+    assert fills[0].norm.vmax == fills[1].norm.vmax == -fills[0].norm.vmin
+    (line,) = by_gid(figure, "level line")  # the second panel's level lies outside of its window
+    assert np.linalg.norm(line.allsegs[0][0], axis=1) == pytest.approx(1, abs=0.01)
+    assert len(by_gid(figure, "both")) == 2
+    assert len(by_gid(figure, "first")) == 1
+    assert not by_gid(figure, "rests")
+    assert len(by_gid(figure, "reference")) == 2
+
+
+def test_level_panels_refuse_what_they_cannot_draw():
+    with pytest.raises(ValueError, match="the same names"):
+        panels_figure(levels={"one": 0.0})
+    with pytest.raises(ValueError, match="the same names"):
+        panels_figure(functions={}, levels={}, paths={})
+    with pytest.raises(ValueError, match=r"paths: .*'flow' in 'one'.*\(3,\)"):
+        panels_figure(paths={"one": {"flow": torch.zeros(3)}, "two": {}})
+    with pytest.raises(ValueError, match="one score a point"):
+        panels_figure(functions={"one": lambda x: x, "two": ring})
+
+
 def test_score_along_shows_score_tangent_and_level():
     way = torch.tensor([[2.0, 0.0], [1.0, 0.0]], dtype=torch.float64)
     figure = plots.score_along(ring, {"flow": way, "straight": way}, level=0.0, score_name="log-odds")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from helpers.checks import require_count
-from helpers.coordinates import Coordinates
+from helpers.coordinates import Coordinates, taken
 from helpers.geometry import Geometry
 from helpers.journey import OUT_OF_REACH, Journey, per
 from helpers.paths.base import Path, first_crossing
@@ -40,17 +40,16 @@ class Straight(Path):
             )
 
     def walk(self, journey: Journey) -> None:
-        full = journey.chart.direction
-        share = torch.ones_like(full.flatten(1)[:, 0])
+        way = journey.chart.direction
+        share = torch.ones_like(way.flatten(1)[:, 0])
         if journey.level is not None:
             self._shorten(journey, share)
+            way = per(share, way) * way
         for step in journey.progress(range(self.steps)):
             rows = journey.active
-            way = per(share[rows], full) * full[rows]
-            slope = journey.look(rows, way * ((step + 0.5) / self.steps))
-            way = per(share[slope.rows], full) * full[slope.rows]
-            length = share[slope.rows] / self.steps
-            journey.advance(slope.rows, way * ((step + 1) / self.steps), slope.base, length)
+            slope = journey.look(rows, taken(way, rows) * ((step + 0.5) / self.steps))
+            end = taken(way, slope.rows) * ((step + 1) / self.steps)
+            journey.advance(slope.rows, end, slope.base, share[slope.rows] / self.steps)
 
     def _shorten(self, journey: Journey, share: Tensor) -> None:
         """Cut each example's way, in place, to the first place where its score is at the level."""
