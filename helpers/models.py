@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional
 from tqdm.auto import tqdm
 
@@ -183,6 +183,19 @@ class Normalised(nn.Module):
         return self.model((pixels - self.mean.to(pixels)) / self.std.to(pixels))
 
 
+@fx.wrap
+def require_digits(images: Tensor, smallest: int) -> None:
+    """Raises ValueError unless the images are (N, 1, H, W), H and W at least that many pixels.
+
+    Wrapped, so that a network that calls it can still be traced, and be cut at a layer.
+    """
+    if images.ndim != 4 or images.shape[1] != 1 or min(images.shape[2:]) < smallest:
+        raise ValueError(
+            f"DigitNet: expected images of shape (N, 1, H, W) with H, W >= {smallest}, got "
+            f"{tuple(images.shape)}; add the missing dimensions, or pad the images with zeros."
+        )
+
+
 class DigitNet(nn.Module):
     """A small fully convolutional classifier: (N, 1, H, W) images in [0, 1] -> (N, classes) logits.
 
@@ -221,11 +234,7 @@ class DigitNet(nn.Module):
         Raises:
             ValueError: another number of dimensions or channels, or a smaller image.
         """
-        if images.ndim != 4 or images.shape[1] != 1 or min(images.shape[2:]) < self.smallest:
-            raise ValueError(
-                f"DigitNet: expected images of shape (N, 1, H, W) with H, W >= {self.smallest}, got "
-                f"{tuple(images.shape)}; add the missing dimensions, or pad the images with zeros."
-            )
+        require_digits(images, self.smallest)
         return self.classifier(self.features(images)).mean(dim=(2, 3))
 
 

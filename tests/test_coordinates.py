@@ -10,6 +10,7 @@ from torch import nn
 from helpers.coordinates import Input, Layer, Removal
 from helpers.forward import AtLayer, Forward
 from helpers.levels import Share
+from helpers.models import DigitNet
 from helpers.nonlinear import NonlinearSaliency
 from helpers.paths import Flow, Straight, Tangent
 from helpers.references import Blurred, Constant
@@ -128,6 +129,22 @@ def test_torchvision_models_are_cut(build, name):
     rows = torch.arange(2)
     with torch.no_grad():
         assert torch.allclose(parts(parts.activations(), rows), model(images), atol=1e-4)
+
+
+def test_the_digit_network_and_efficientnet_are_cut():
+    digits = DigitNet().eval()
+    efficientnet = pytest.importorskip(
+        "efficientnet_lite_pytorch", reason="pip install -e '.[bench]'"
+    ).EfficientNet
+    photos = efficientnet.from_name("efficientnet-lite0").eval()
+    for model, module, inputs in (
+        (digits, digits.features, torch.rand(2, 1, 28, 28)),
+        (photos, photos._blocks[8], torch.rand(2, 3, 64, 64)),
+    ):
+        parts = AtLayer(Forward(model, None, 2), module, inputs)
+        assert not parts.recomputes
+        with torch.no_grad():
+            assert torch.allclose(parts(parts.activations(), torch.arange(2)), model(inputs), atol=1e-5)
 
 
 def test_token_sequences_share_one_u_per_token():

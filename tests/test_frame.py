@@ -155,3 +155,17 @@ def test_no_file_names_a_package_host_or_a_place_on_a_machine():
     for name in ("pyproject.toml", "constraints.txt", "environment.yml", "Makefile", ".ci/run"):
         text = (ROOT / name).read_text(encoding="utf-8")
         assert not re.search(r"https?://|file:|index-url|find-links|/home/|/root/|/work/", text), name
+
+
+def test_the_tables_in_the_readme_are_those_of_the_benches():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    tables = "".join((ROOT / "benchmarks" / f"{name}.md").read_text(encoding="utf-8") for name in ("speed", "nearest"))
+    quoted = [line for line in readme.splitlines() if re.match(r"\| (time|memory|DDN|L2 FMN|Nearest)", line)]
+    assert len(quoted) >= 8
+    for line in quoted:
+        assert line in tables.splitlines(), line
+
+
+def test_the_picture_in_the_readme_is_one_of_the_suite():
+    picture = (ROOT / "notebooks" / "images" / "tangent_and_flow.png").read_bytes()
+    assert picture in notebooks.figures(notebooks.read(ROOT / "notebooks" / "00_index.ipynb"))
