@@ -61,6 +61,6 @@ def write_table(name: str, table: pd.DataFrame, notes: str) -> None:
     columns = list(table.columns)
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     for row in table.itertuples(index=False):
-        cells = (f"{v:.3g}" if isinstance(v, float) else str(v) for v in row)
+        cells = ("" if v != v else f"{v:.3g}" if isinstance(v, float) else str(v) for v in row)
         lines.append("| " + " | ".join(cells) + " |")
     (HERE / f"{name}.md").write_text(header + "\n".join(lines) + "\n")

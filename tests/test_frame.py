@@ -161,7 +161,8 @@ def test_no_file_names_a_package_host_or_a_place_on_a_machine():
 
 def test_the_tables_in_the_readme_are_those_of_the_benches():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    tables = "".join((ROOT / "benchmarks" / f"{name}.md").read_text(encoding="utf-8") for name in ("speed", "nearest"))
+    pages = [ROOT / "benchmarks" / name for name in ("speed.md", "nearest.md")]
+    tables = "".join(page.read_text(encoding="utf-8") for page in pages)
     quoted = [line for line in readme.splitlines() if re.match(r"\| (time|memory|DDN|L2 FMN|Nearest)", line)]
     assert len(quoted) >= 8
     for line in quoted:
