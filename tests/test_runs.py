@@ -362,7 +362,7 @@ def test_normalise_command_writes_and_check_only_tells(tmp_path, capsys):
         ("x", [output({"text/plain": "saved in /home/ann/run"})], "absolute path '/home/ann' in the output"),
         ("x", [output({"text/html": "<i>/tmp/ipykernel_1/2.py</i>"})], "absolute path '/tmp/ipykernel_1'"),
         ("x", [output({"text/plain": r"C:\Users\ann"})], "absolute path"),
-        ("folder = '/work/main'", [], "absolute path '/work/main' in the source"),
+        ("folder = '/home/someone'", [], "absolute path '/home/someone' in the source"),
         ("x", [output({"text/plain": "<Thing at 0x7f00aa00bb00>"})], "memory address"),
         ("x", [output({"text/plain": "\x1b[31mred\x1b[0m"})], "terminal colour codes"),
         ("x", [output({"image/svg+xml": "<svg/>"})], "an SVG figure"),
