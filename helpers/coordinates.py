@@ -255,8 +255,8 @@ class Layer(Coordinates):
         inner = self.inner
         if inner.has_reference:
             reference = like(f"{type(inner).__name__}(reference)", inner.reference, inputs)
-            if reference.stride(0) == 0:
-                # the same for all examples
+            if reference.stride(0) == 0 and not forward.arguments:
+                # the same for all examples, and so is what the model makes of it
                 reference = reference[:1]
             inner = replace(inner, reference=parts.activations(reference))
         return inner.chart(activations, parts)

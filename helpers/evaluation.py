@@ -26,6 +26,7 @@ from torch.nn import functional
 from tqdm.auto import tqdm
 
 from helpers.models import predict
+from helpers.nonlinear import reduce
 
 CELLS = 4
 METRICS = ("rank_auc", "energy", "top_share", "right_cell")
@@ -48,7 +49,7 @@ def sum_channels(attribution: Tensor) -> Tensor:
         ValueError: another number of dimensions.
     """
     if attribution.ndim == 4:
-        return attribution.sum(1)
+        return reduce(attribution)
     if attribution.ndim == 3:
         return attribution
     raise ValueError(

@@ -325,12 +325,8 @@ class Journey:
 
     def _leaving(self, slope: Slope, velocity: Tensor) -> Tensor:
         """The coordinates at a bound that the velocity points out of, (n, *S)."""
-        leaving = torch.zeros_like(velocity, dtype=torch.bool)
-        if self.chart.lower is not None:
-            leaving |= (slope.u <= self.chart.lower[slope.rows]) & (velocity < 0)
-        if self.chart.upper is not None:
-            leaving |= (slope.u >= self.chart.upper[slope.rows]) & (velocity > 0)
-        return leaving
+        bounds = (None if b is None else taken(b, slope.rows) for b in (self.chart.lower, self.chart.upper))
+        return leaving(velocity, slope.u, *bounds)
 
     def _reference_score(self) -> Tensor:
         if self.chart.direction is None:
@@ -359,7 +355,7 @@ class Journey:
         self, point: Tensor, rows: Tensor, with_gradient: bool
     ) -> tuple[Tensor, Tensor | None]:
         """Mean score (n,) and mean gradients (n, 1 + R, *B) over the run's noise draws around the points."""
-        values, bases = [], []
+        value, base = 0.0, 0.0
         for draw in self._noise:
             place = (point if draw is None else point + draw).detach().requires_grad_(with_gradient)
             with torch.set_grad_enabled(with_gradient):
@@ -367,11 +363,14 @@ class Journey:
                 scores = [
                     score(outputs, rows) for score in (self._scores if with_gradient else self._scores[:1])
                 ]
-            values.append(scores[0].detach())
+            value = value + scores[0].detach()
             if with_gradient:
-                bases.append(gradients_of(scores, place))
+                gradients = gradients_of(scores, place)
+                base = gradients if len(self._noise) == 1 else base + gradients
         self._columns = outputs.shape[1] if outputs.ndim > 1 else 1
-        return mean(values), mean(bases) if with_gradient else None
+        if len(self._noise) > 1:
+            value, base = value / len(self._noise), base / len(self._noise)
+        return value, base if with_gradient else None
 
 
 def joined(parts: Sequence[Tensor]) -> Tensor:
@@ -379,9 +378,12 @@ def joined(parts: Sequence[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def mean(tensors: Sequence[Tensor]) -> Tensor:
-    """Mean of tensors of one shape, without a second copy of all of them."""
-    return tensors[0] if len(tensors) == 1 else sum(tensors[1:], tensors[0]) / len(tensors)
+def leaving(velocity: Tensor, place: Tensor, lower: Tensor | None, upper: Tensor | None) -> Tensor:
+    """Which coordinates of a place, (n, ...), are at a bound that the velocity would leave."""
+    out = torch.zeros_like(place, dtype=torch.bool)
+    out |= False if lower is None else (place <= lower) & (velocity < 0)
+    out |= False if upper is None else (place >= upper) & (velocity > 0)
+    return out
 
 
 def gradients_of(values: Sequence[Tensor], point: Tensor) -> Tensor:

@@ -147,6 +147,26 @@ def test_the_digit_network_and_efficientnet_are_cut():
             assert torch.allclose(parts(parts.activations(), torch.arange(2)), model(inputs), atol=1e-5)
 
 
+def test_a_shared_reference_passes_with_each_examples_own_arguments():
+    class Shifted(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.last = nn.Linear(3, 4).double(), nn.Linear(4, 2).double()
+
+        def forward(self, x, shift):
+            return self.last(torch.tanh(self.inner(x + shift)))
+
+    torch.manual_seed(0)
+    model, x = Shifted(), torch.rand(2, 3, dtype=torch.float64)
+    shift = torch.tensor([[0.0], [5.0]], dtype=torch.float64)
+    saliency = NonlinearSaliency(
+        model, coordinates=Layer(model.inner, Input(reference=0.0)), path=Straight(4)
+    )
+    record = saliency.explain(x, target=0, additional_forward_args=shift)
+    with torch.no_grad():
+        assert torch.allclose(record.endpoint, model.inner(torch.zeros_like(x) + shift))
+
+
 def test_token_sequences_share_one_u_per_token():
     model = nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Flatten(), nn.Linear(18, 2)).double()
     x = torch.rand(2, 3, 5, dtype=torch.float64)

@@ -9,7 +9,7 @@ from torch import Tensor
 from helpers.checks import require_count
 from helpers.coordinates import Coordinates
 from helpers.geometry import Geometry
-from helpers.journey import OUT_OF_REACH, Journey, Slope, per
+from helpers.journey import OUT_OF_REACH, Journey, Slope, leaving, per
 from helpers.paths.base import Path, first_crossing
 
 # fractions of a proposal's length at which its ray is searched for the level, from near to far
@@ -125,7 +125,7 @@ class Nearest(Path):
             proposal[seen] = found.v[seen] + per(stride[seen], v) * (target[seen] - found.v[seen])
             # still on the input's side of the level: step to the tangent plane from here (DeepFool's step)
             missing = stretch * (offset - (plane * v).flatten(1).sum(1))
-            way = plane * ~blocked(plane * per(missing.sign(), v), v, *v_bounds(journey, seen))
+            way = plane * ~leaving(plane * per(missing.sign(), v), v, *v_bounds(journey, seen))
             proposal[seen[lost]] = (v + way * per(missing / size_of(way).square(), v)).nan_to_num()[lost]
             moves = lost | (size_of(proposal[seen] - found.v[seen]) > 1e-12 * found.size[seen])
             rows = seen[moves]
@@ -216,14 +216,6 @@ def nearest_of_planes(
             gain = (planes[:, i].square() * inside).flatten(1).sum(1)
             weights[:, i] = (weights[:, i] + torch.where(gain > tiny, short / gain, 0)).clamp_min(0)
     return point()[0]
-
-
-def blocked(velocity: Tensor, v: Tensor, lower: Tensor | None, upper: Tensor | None) -> Tensor:
-    """Which elements of v, (n, *S), are at a bound that the velocity would leave."""
-    out = torch.zeros_like(v, dtype=torch.bool)
-    out |= False if lower is None else (v <= lower) & (velocity < 0)
-    out |= False if upper is None else (v >= upper) & (velocity > 0)
-    return out
 
 
 def v_bounds(journey: Journey, rows: Tensor) -> tuple[Tensor | None, Tensor | None]:
