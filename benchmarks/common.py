@@ -1,10 +1,8 @@
-"""What the benches share: interleaved timing, peak memory in a process of its own, tables."""
+"""What the benches share: interleaved timing, peak memory, tables."""
 
 import datetime
 import platform
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from importlib.metadata import version
@@ -12,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from torch.profiler import ProfilerActivity, profile
 
 HERE = Path(__file__).resolve().parent
 
@@ -29,27 +28,20 @@ def median_seconds(calls: dict[str, Callable[[], object]], repeats: int) -> dict
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def peak_bytes(module: str, job: str) -> int:
-    """Peak memory that a job of a benchmark module needs beyond its set-up, in a fresh process (Linux).
+def peak_bytes(call: Callable[[], object]) -> int:
+    """The most memory that tensors made by a call take up at one time, in bytes (CPU).
 
-    The module offers `prepare()` and a dict `JOBS` of functions of what it returns.
+    Counted from torch's own record of allocations, so it is exact and the same in every run; what the
+    allocator keeps back and what libraries use beside torch is not in it.
     """
-    code = (
-        "import importlib, re\n"
-        "def memory(name):\n"
-        "    with open('/proc/self/status') as status:\n"
-        "        return 1024 * int(re.search(name + r':\\s+(\\d+)', status.read()).group(1))\n"
-        f"module = importlib.import_module({module!r})\n"
-        "ready = module.prepare()\n"
-        "open('/proc/self/clear_refs', 'w').write('5')  # the peak starts anew from here\n"
-        "before = memory('VmRSS')\n"
-        f"module.JOBS[{job!r}](ready)\n"
-        "print(memory('VmHWM') - before)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=HERE.parent
-    )
-    return int(done.stdout.split()[-1])
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
+        call()
+    events = [e for e in record.profiler.kineto_results.events() if e.name() == "[memory]"]
+    held = most = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        held += event.nbytes()
+        most = max(most, held)
+    return most
 
 
 def write_table(name: str, table: pd.DataFrame, notes: str) -> None:

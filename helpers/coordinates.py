@@ -6,13 +6,13 @@ gradients, bounds on u, and the direction towards the reference.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from numbers import Real
 
 import torch
 from torch import Tensor, nn
 
-from helpers.forward import AtLayer, Forward
+from helpers.forward import AtLayer, Forward, Part
 from helpers.geometry import Euclidean, Geometry, Smooth
 
 
@@ -28,7 +28,7 @@ class Chart:
     origin: the point u = 0 in the space that `forward` reads, shape (N, *B).
     forward: (points of shape (n, *B), rows) -> outputs of shape (n, K); rows are the n examples' numbers.
     lower, upper: bounds on u, shape (N, *S), or None.
-    direction: u that leads to the reference, shape (N, *S), or None without a reference.
+    reference: the point "without the evidence", shape (N, *B), or None.
     removes: whether u counts evidence that is taken away.
     """
 
@@ -36,7 +36,7 @@ class Chart:
     forward: Callable[[Tensor, Tensor], Tensor]
     lower: Tensor | None = None
     upper: Tensor | None = None
-    direction: Tensor | None = None
+    reference: Tensor | None = None
     removes: bool = False
 
     @property
@@ -45,8 +45,20 @@ class Chart:
         return tuple(self.origin.shape)
 
     @property
+    def direction(self) -> Tensor | None:
+        """u that leads to the reference, shape (N, *S), or None without a reference."""
+        return None if self.reference is None else self.reference - self.origin
+
+    @property
     def bounded(self) -> bool:
         return self.lower is not None or self.upper is not None
+
+    def part(self, numbers: Tensor) -> "Chart":
+        """The same for the examples with those consecutive numbers, counted from 0, without a copy."""
+        here = slice(int(numbers[0]), int(numbers[-1]) + 1)
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        cut = {name: value[here] for name, value in values.items() if isinstance(value, Tensor)}
+        return replace(self, forward=Part(self.forward, numbers), **cut)
 
     def push(self, u: Tensor, rows: Tensor) -> Tensor:
         """A u: (n, *S) -> (n, *B)."""
@@ -85,6 +97,10 @@ class RemovalChart(Chart):
         if self.channels is not None:
             shape[self.channels] = 1
         return tuple(shape)
+
+    @property
+    def direction(self) -> Tensor:
+        return self.origin.new_ones(()).expand(self.shape)
 
     def push(self, u: Tensor, rows: Tensor) -> Tensor:
         return u * taken(self.gap, rows)
@@ -144,17 +160,16 @@ class Input(Coordinates):
         lower = None if self.lower is None else like("Input(lower)", self.lower, inputs)
         upper = None if self.upper is None else like("Input(upper)", self.upper, inputs)
         self._require_within("inputs", inputs, lower, upper)
-        direction = None
+        reference = None
         if self.reference is not None:
             reference = like("Input(reference)", self.reference, inputs)
             self._require_within("Input(reference)", reference, lower, upper)
-            direction = reference - inputs
         return Chart(
             origin=inputs,
             forward=forward,
             lower=None if lower is None else lower - inputs,
             upper=None if upper is None else upper - inputs,
-            direction=direction,
+            reference=reference,
         )
 
     def _require_within(self, name: str, values: Tensor, lower: Tensor | None, upper: Tensor | None) -> None:
@@ -208,8 +223,8 @@ class Removal(Coordinates):
             gap=like("Removal(reference)", self.reference, inputs) - inputs,
             channels=channels,
         )
-        ones = inputs.new_ones(chart.shape)
-        return replace(chart, lower=torch.zeros_like(ones), upper=ones, direction=ones)
+        none, whole = (inputs.new_tensor(value).expand(chart.shape) for value in (0.0, 1.0))
+        return replace(chart, lower=none, upper=whole)
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,7 @@ pass through the whole model.
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, fx, nn
@@ -60,6 +61,27 @@ class Forward:
     def chunks(self, rows: Tensor) -> tuple[Tensor, ...]:
         """The numbers in parts of at most the internal batch size."""
         return rows.split(self.internal_batch_size or max(len(rows), 1))
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """The model for some of a run's examples, which it counts from 0.
+
+    whole: `Forward` or `AtLayer`. numbers: of the examples among those of the run, shape (n,).
+    """
+
+    whole: "Forward | AtLayer"
+    numbers: Tensor
+
+    def __call__(self, points: Tensor, rows: Tensor) -> Tensor:
+        """Outputs (m, K) of the points (m, ...) that stand for the examples with those numbers in this part."""
+        return self.whole(points, self.numbers[rows])
+
+    @property
+    def head_evaluations(self) -> Tensor:
+        """Passes of each example through what comes before a layer, (n,); 0 without a layer."""
+        counted = getattr(self.whole, "head_evaluations", None)
+        return torch.zeros_like(self.numbers) if counted is None else counted[self.numbers]
 
 
 class AtLayer:

@@ -76,22 +76,24 @@ class Journey:
         score: Callable[[Tensor, Tensor], Tensor],
         competitors: Sequence[Callable[[Tensor, Tensor], Tensor]] = (),
         noise: Tensor | None = None,
-        internal_batch_size: int | None = None,
         show_progress: bool = False,
         trace: bool = False,
+        keep_gradient: bool = True,
     ):
-        """score, competitors: (outputs of shape (n, K), rows) -> shape (n,). noise: draws, (D, *B), or None."""
+        """score, competitors: (outputs of shape (n, K), rows) -> shape (n,). noise: draws, (D, *B), or None.
+
+        keep_gradient: whether `mean_gradient` will be asked for.
+        """
         self.chart, self.geometry = chart, geometry
         self._scores = (score, *competitors)
         self._noise: Sequence[Tensor | None] = (None,) if noise is None else noise
-        self._chunk = internal_batch_size
         self._show_progress = show_progress
         shape, like = chart.shape, chart.origin
         self.examples = shape[0]
         self._all = torch.arange(self.examples, device=like.device)
         self.u = like.new_zeros(shape)
         self.contribution = like.new_zeros(shape[0], len(self._scores), *like.shape[1:])
-        self._gradient_sum = like.new_zeros(shape)
+        self._gradient_sum = like.new_zeros(shape) if keep_gradient else None
         self._length = like.new_zeros(self.examples)
         self._first_gradient: Tensor | None = None
         self._here: Slope | None = None
@@ -244,13 +246,16 @@ class Journey:
             score: the score at u, (n,), where known.
         """
         change = self.chart.push(u - taken(self.u, rows), rows)[:, None]
-        gradient = self.chart.pull(base[:, 0], rows)
         if len(rows) == self.examples:
             self.contribution.addcmul_(base, change)
-            self._gradient_sum.addcmul_(gradient, per(length, u))
         else:
             self.contribution[rows] += base * change
-            self._gradient_sum[rows] += gradient * per(length, u)
+        if self._gradient_sum is not None:
+            gradient = self.chart.pull(base[:, 0], rows)
+            if len(rows) == self.examples:
+                self._gradient_sum.addcmul_(gradient, per(length, u))
+            else:
+                self._gradient_sum[rows] += gradient * per(length, u)
         self._length[rows] += length
         self.u[rows] = u
         self.score[rows] = torch.nan if score is None else score
@@ -281,7 +286,8 @@ class Journey:
         unknown = self._all[torch.isnan(self.score) & ~torch.isnan(self.start)]
         if len(unknown):
             self.score[unknown] = self.values(unknown, self.u[unknown])
-            self._note_trace()
+            if self._trace is not None:
+                self._trace[-1] = (self.u.clone(), self.score.clone())
         if self.level is None:
             self.level = self.score.clone()
             self.tolerance = torch.zeros_like(self.score)
@@ -295,8 +301,13 @@ class Journey:
             )
         ]
 
-    def mean_gradient(self) -> Tensor:
-        """The gradient's mean over the path's length in the geometry, (N, *S); at rest, the gradient."""
+    def mean_gradient(self) -> Tensor | None:
+        """The gradient's mean over the path's length in the geometry, (N, *S); at rest, the gradient.
+
+        None where it was not kept.
+        """
+        if self._gradient_sum is None:
+            return None
         resting = (self._length == 0) & torch.isfinite(self.start)
         if self._first_gradient is None:
             self._first_gradient = torch.zeros_like(self.u)
@@ -339,17 +350,12 @@ class Journey:
         return reference
 
     def _evaluate(self, rows: Tensor, u: Tensor, with_gradient: bool) -> tuple[Tensor, Tensor | None]:
-        """Scores (n,) and, with_gradient, the gradients (n, 1 + R, *B), in chunks of the internal batch size."""
-        values, bases = [], []
+        """Scores (n,) and, with_gradient, the gradients (n, 1 + R, *B)."""
         if not len(rows):
             return self.start[:0], self.contribution[:0]
-        for chunk, place in zip(*(x.split(self._chunk or len(x)) for x in (rows, u)), strict=True):
-            value, base = self._mean_over_noise(self.chart.point(place, chunk), chunk, with_gradient)
-            values.append(value)
-            bases.append(base)
         counter = self.gradient_evaluations if with_gradient else self.forward_evaluations
         counter[rows] += len(self._noise) * (len(self._scores) if with_gradient else 1)
-        return joined(values), joined(bases) if with_gradient else None
+        return self._mean_over_noise(self.chart.point(u, rows), rows, with_gradient)
 
     def _mean_over_noise(
         self, point: Tensor, rows: Tensor, with_gradient: bool
@@ -371,11 +377,6 @@ class Journey:
         if len(self._noise) > 1:
             value, base = value / len(self._noise), base / len(self._noise)
         return value, base if with_gradient else None
-
-
-def joined(parts: Sequence[Tensor]) -> Tensor:
-    """The parts one after the other, without a copy where there is one."""
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def leaving(velocity: Tensor, place: Tensor, lower: Tensor | None, upper: Tensor | None) -> Tensor:

@@ -49,13 +49,11 @@ class Mean(GradientAttribution):
 
         Arguments and errors are those of `NonlinearSaliency.explain`.
         """
-        records = self.explain(
-            inputs, target, level, additional_forward_args, internal_batch_size, show_progress
-        )
+        arguments = (target, level, additional_forward_args, internal_batch_size)
         image = inputs[0] if isinstance(inputs, tuple) else inputs
         maps = [
-            normalised(fitted(member.map_of(record), image))
-            for member, record in zip(self.members, records, strict=True)
+            normalised(fitted(member.attribute(image, *arguments, show_progress=show_progress), image))
+            for member in self.members
         ]
         return torch.stack(maps).mean(0)
 

@@ -1,8 +1,8 @@
 """The one entrance: `NonlinearSaliency`, and the record that a run leaves, `Explanation`."""
 
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
 
 import torch
 from captum.attr import GradientAttribution
@@ -216,7 +216,7 @@ class NonlinearSaliency(GradientAttribution):
             The map: for "contribution" of the inputs' shape. With return_convergence_delta also the
             completeness error, shape (N,).
         """
-        explanation = self.explain(
+        records = self._records(
             inputs,
             target,
             level,
@@ -224,11 +224,14 @@ class NonlinearSaliency(GradientAttribution):
             internal_batch_size,
             show_progress,
             competitors=self.competitors,
+            keep_gradient=self.readout == "mean_gradient",
         )
-        support = self.map_of(explanation)
+        # part by part, so that only the maps of all examples are held, not their records
+        parts = [(self.map_of(record), record.completeness_error) for record in records]
+        support, error = (joined(values) for values in zip(*parts, strict=True))
         if isinstance(inputs, tuple):
             support = (support,)
-        return (support, explanation.completeness_error) if return_convergence_delta else support
+        return (support, error) if return_convergence_delta else support
 
     def explain(
         self,
@@ -266,40 +269,71 @@ class NonlinearSaliency(GradientAttribution):
             UserWarning: a model in train mode whose batch norm or dropout makes examples depend on each
                 other or on chance.
         """
+        records = self._records(
+            inputs,
+            target,
+            level,
+            additional_forward_args,
+            internal_batch_size,
+            show_progress,
+            trace,
+            competitors,
+        )
+        return together(list(records))
+
+    def _records(
+        self,
+        inputs: Tensor,
+        target,
+        level: Level | float | None,
+        additional_forward_args,
+        internal_batch_size: int | None,
+        show_progress: bool,
+        trace: bool = False,
+        competitors: int | Sequence[int] | None = None,
+        keep_gradient: bool = True,
+    ) -> Iterator[Explanation]:
+        """The records of the parts of the batch, one internal batch after the other."""
         inputs = checked_inputs(inputs)
         if internal_batch_size is not None:
             require_count("internal_batch_size", internal_batch_size)
-        level = self.path.default_level if level is None else as_level(level)
+        aim = self.path.default_level if level is None else as_level(level)
         warn_of_training(self.forward_func)
         forward = Forward(self.forward_func, additional_forward_args, len(inputs), internal_batch_size)
         rivals = None if competitors is None else competing_classes(competitors, target, inputs, forward)
         chart = self.coordinates.chart(inputs, forward)
         self.geometry.check(chart.shape[1:])
-        journey = Journey(
-            chart,
-            self.geometry,
-            self._score_of(target, len(inputs)),
-            []
-            if rivals is None
-            else [self._score_of(rivals[:, r], len(inputs)) for r in range(rivals.shape[1])],
-            self._draws(chart),
-            internal_batch_size,
-            show_progress,
-            trace,
-        )
-        journey.begin(level, self.score.boundary, self.path.follows_slopes)
-        self.path.walk(journey)
-        journey.finish()
-        return read(journey, all_the_way=level is None, rivals=rivals)
+        draws = self._draws(chart)
+        for numbers in forward.chunks(torch.arange(len(inputs), device=inputs.device)):
+            others = None if rivals is None else rivals[numbers]
+            wanted = [target] if others is None else [target, *rivals.T]
+            score, *competing = (self._score_of(each, len(inputs), numbers) for each in wanted)
+            journey = Journey(
+                chart.part(numbers),
+                self.geometry,
+                score,
+                competing,
+                draws,
+                show_progress,
+                trace,
+                keep_gradient,
+            )
+            journey.begin(aim, self.score.boundary, self.path.follows_slopes)
+            self.path.walk(journey)
+            journey.finish()
+            yield read(journey, all_the_way=aim is None, rivals=others)
 
-    def _score_of(self, target, examples: int) -> Callable[[Tensor, Tensor], Tensor]:
-        """The score of outputs (n, K) of the examples with those numbers, for targets of all N examples."""
+    def _score_of(self, target, examples: int, numbers: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        """The score of outputs (n, K) and rows, which count the examples with those numbers from 0.
+
+        The target is that of all examples.
+        """
 
         def score(outputs: Tensor, rows: Tensor) -> Tensor:
             if target is None:
                 return self.score(outputs)
             columns = outputs.shape[1] if outputs.ndim > 1 else 1
-            return self.score(outputs, class_indices(target, examples, columns)[rows.cpu()])
+            return self.score(outputs, class_indices(target, examples, columns)[numbers[rows].cpu()])
 
         return score
 
@@ -326,7 +360,6 @@ def read(journey: Journey, all_the_way: bool, rivals: Tensor | None) -> Explanat
     raw_start, raw_end = journey.start, journey.score
     if journey.noisy:
         raw_start, raw_end = (journey.raw_values(u) for u in (torch.zeros_like(journey.u), journey.u))
-    head = getattr(chart.forward, "head_evaluations", torch.zeros_like(journey.gradient_evaluations))
     return Explanation(
         displacement=journey.u,
         mean_gradient=mean_gradient,
@@ -343,7 +376,7 @@ def read(journey: Journey, all_the_way: bool, rivals: Tensor | None) -> Explanat
         reason=journey.reason,
         gradient_evaluations=journey.gradient_evaluations,
         forward_evaluations=journey.forward_evaluations,
-        head_evaluations=head,
+        head_evaluations=chart.forward.head_evaluations,
         direction=falls if all_the_way else (journey.level - journey.start).sign(),
         removes=chart.removes,
         competitors=rivals,
@@ -352,6 +385,30 @@ def read(journey: Journey, all_the_way: bool, rivals: Tensor | None) -> Explanat
         path_points=None if points is None else torch.stack([chart.point(u, every) for u in points]),
         path_scores=scores,
     )
+
+
+def joined(parts: Sequence[Tensor], dimension: int = 0) -> Tensor:
+    """The parts one after the other, without a copy where there is one."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dimension)
+
+
+def together(records: Sequence[Explanation]) -> Explanation:
+    """One record of all examples from those of the parts of a batch, in their order."""
+    if len(records) == 1:
+        return records[0]
+    whole = {}
+    for field in fields(Explanation):
+        values = [getattr(record, field.name) for record in records]
+        if isinstance(values[0], list):
+            whole[field.name] = [entry for value in values for entry in value]
+        elif field.name in ("path_points", "path_scores") and values[0] is not None:
+            # those that are there earlier stay at their endpoints
+            longest = max(len(value) for value in values)
+            padded = [torch.cat([v, v[-1:].expand(longest - len(v), *v.shape[1:])]) for v in values]
+            whole[field.name] = torch.cat(padded, 1)
+        else:
+            whole[field.name] = joined(values) if isinstance(values[0], Tensor) else values[0]
+    return Explanation(**whole)
 
 
 def competing_classes(competitors, target, inputs: Tensor, forward: Forward) -> Tensor:
@@ -432,7 +489,7 @@ def warn_of_training(model) -> None:
         warnings.warn(
             f"forward_func: the model is in train mode and has {', '.join(names)}, so its output depends on "
             "the batch or on chance. Call model.eval() first.",
-            stacklevel=3,
+            stacklevel=5,
         )
 
 

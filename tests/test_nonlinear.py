@@ -1,5 +1,7 @@
 """What must hold for every member of the class, in float64, against closed forms and independent oracles."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -334,3 +336,35 @@ def test_any_float_dtype(member, dtype, inputs, relu_net):
     assert record.contribution.dtype == dtype
     for name in ("contribution", "mean_gradient", "displacement"):
         assert getattr(record, name).isfinite().all()
+
+
+def test_the_parts_of_a_batch_make_one_record(inputs, smooth_net):
+    saliency = NonlinearSaliency(smooth_net, LogOdds(), Input(reference=0.0), path=Straight(5))
+    options = {"target": [0, 1, 2, 0, 1], "trace": True, "competitors": 1}
+    whole = saliency.explain(inputs, **options)
+    parts = saliency.explain(inputs, internal_batch_size=2, **options)
+    for field in dataclasses.fields(whole):
+        ours, other = getattr(whole, field.name), getattr(parts, field.name)
+        if isinstance(ours, torch.Tensor):
+            assert torch.allclose(ours, other, atol=1e-12, equal_nan=True), field.name
+        else:
+            assert ours == other, field.name
+    assert len(parts.path_scores) == 6
+
+
+def test_a_part_that_arrives_early_stays_at_its_endpoint(inputs, relu_net):
+    saliency = NonlinearSaliency(relu_net, LogOdds(), path=Flow(4))
+    record = saliency.explain(
+        inputs, target=[0, 1, 2, 0, 1], level=Drop(0.1), trace=True, internal_batch_size=1
+    )
+    assert record.path_points.shape[1:] == inputs.shape
+    assert torch.equal(record.path_points[-1], record.endpoint)
+    assert torch.allclose(record.path_scores[-1], record.score_end, equal_nan=True)
+
+
+def test_attribute_is_the_support_of_explain(inputs, relu_net):
+    for readout in ("contribution", "mean_gradient", "displacement"):
+        saliency = NonlinearSaliency(relu_net, LogOdds(), path=Flow(4), readout=readout)
+        arguments = {"target": 1, "level": Drop(0.1), "internal_batch_size": 2}
+        expected = saliency.explain(inputs, **arguments).support(readout)
+        assert torch.equal(saliency.attribute(inputs, **arguments), expected)

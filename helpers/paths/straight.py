@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from helpers.checks import require_count
@@ -40,16 +39,20 @@ class Straight(Path):
             )
 
     def walk(self, journey: Journey) -> None:
-        way = journey.chart.direction
-        share = torch.ones_like(way.flatten(1)[:, 0])
+        share = journey.start.new_ones(journey.examples)
         if journey.level is not None:
             self._shorten(journey, share)
-            way = per(share, way) * way
         for step in journey.progress(range(self.steps)):
-            rows = journey.active
-            slope = journey.look(rows, taken(way, rows) * ((step + 0.5) / self.steps))
-            end = taken(way, slope.rows) * ((step + 1) / self.steps)
+            slope = journey.look(journey.active, self._place(journey, journey.active, share, step + 0.5))
+            end = self._place(journey, slope.rows, share, step + 1)
             journey.advance(slope.rows, end, slope.base, share[slope.rows] / self.steps)
+            # or they would take up memory during the next pass
+            del slope, end
+
+    def _place(self, journey: Journey, rows: Tensor, share: Tensor, step: float) -> Tensor:
+        """Where the examples with those numbers are after so many steps, (n, *S)."""
+        direction = taken(journey.chart.direction, rows)
+        return direction * per(share[rows] * (step / self.steps), direction)
 
     def _shorten(self, journey: Journey, share: Tensor) -> None:
         """Cut each example's way, in place, to the first place where its score is at the level."""
