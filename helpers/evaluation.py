@@ -335,8 +335,9 @@ def make_grids(
         count: number of grids N.
         confidence: least probability of the true class for an image alone.
         seed: of everything that is drawn.
-        part: None: all images. "choosing" or "reporting": only one half of each class's images; with the same
-            images, model, confidence and seed the two halves have no image in common.
+        part: None: all images. "choosing" or "reporting": only one half of each class's images, and of the
+            classes that have a single one, half the classes; with the same images, model, confidence and seed
+            the two parts have no image in common.
         probabilities: (M, K) of the images alone, where they are known already; None: the softmax of the
             model's logits.
         batch_size: most images in one pass (a grid counts as four).
@@ -808,13 +809,18 @@ def _queues(
     queues = {}
     for label in torch.unique(targets[chosen]).tolist():
         own = chosen[targets[chosen] == label]
-        own = own[torch.randperm(len(own), generator=generator)].tolist()
-        if part is not None:
-            # Of an odd number the larger half is for reporting, where precision counts.
-            own = own[: len(own) // 2] if part == "choosing" else own[len(own) // 2 :]
-        if own:
-            queues[label] = own
-    return queues
+        queues[label] = own[torch.randperm(len(own), generator=generator)].tolist()
+    if part is None:
+        return queues
+    lone = [label for label, own in queues.items() if len(own) == 1]
+    # classes of a single image cannot be halved: half of the classes goes to either part
+    order = torch.randperm(len(lone), generator=generator).tolist() if lone else []
+    choosing = {lone[i] for i in order[: len(lone) // 2]}
+    for label, own in queues.items():
+        # Of an odd number the larger half is for reporting, where precision counts.
+        half = len(own) // 2 if len(own) > 1 else int(label in choosing)
+        queues[label] = own[:half] if part == "choosing" else own[half:]
+    return {label: own for label, own in queues.items() if own}
 
 
 def _draw(queues: dict[int, list[int]], count: int, generator: torch.Generator) -> list[list[int]]:

@@ -278,8 +278,8 @@ def stages(model: nn.Module, inputs: Tensor) -> tuple[list[nn.Module], int]:
         inputs: one image, (1, C, H, W).
 
     Returns:
-        Modules that are called once in a pass and return feature maps (1, c, h, w) with h, w > 1; of those with
-        the same h and w the one that ends last.
+        Modules with parameters that are called once in a pass and return feature maps (1, c, h, w) with
+        h, w > 1; of those with the same h and w the one that ends last.
     """
     calls: dict[nn.Module, int] = {}
     last: dict[tuple[int, int], nn.Module] = {}
@@ -287,7 +287,9 @@ def stages(model: nn.Module, inputs: Tensor) -> tuple[list[nn.Module], int]:
 
     def note(module, arguments, output):
         calls[module] = calls.get(module, 0) + 1
-        if isinstance(output, Tensor) and output.ndim == 4 and min(output.shape[2:]) > 1:
+        # padding and pooling make sizes of their own that are no stage of the network: they have no parameters
+        trained = next(module.parameters(), None) is not None
+        if trained and isinstance(output, Tensor) and output.ndim == 4 and min(output.shape[2:]) > 1:
             ends.append((module, tuple(output.shape[2:])))
 
     with ExitStack() as stack:

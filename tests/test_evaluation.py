@@ -240,6 +240,18 @@ def test_choosing_and_reporting_halves_have_no_image_in_common(pictures):
     assert len(one | two) == 60
 
 
+def test_of_classes_with_a_single_image_half_go_to_either_part(pictures):
+    images, targets = pictures
+    few = torch.cat([(targets == label).nonzero()[: 10 if label < 3 else 1, 0] for label in range(6)])
+    one, two = (
+        ev.make_grids(images[few], targets[few], Toy(), 20, part=p).targets.unique().tolist()
+        for p in ("choosing", "reporting")
+    )
+    assert set(one) & set(two) == {0, 1, 2}
+    assert set(one) | set(two) == set(range(6))
+    assert (len(one), len(two)) == (4, 5)
+
+
 def test_only_confident_and_correct_images_are_used(pictures):
     images, targets = pictures
     images = images.clone()
