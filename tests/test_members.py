@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torchvision
-from captum.attr import NoiseTunnel, visualization
+from captum.attr import InputXGradient, NoiseTunnel, visualization
 from captum.metrics import infidelity, sensitivity_max
 from torch import nn
 
@@ -14,7 +14,7 @@ from helpers.levels import Drop
 from helpers.mean import Mean
 from helpers.models import Normalised
 from helpers.nonlinear import NonlinearSaliency, reduce
-from helpers.paths import Flow, Nearest, Secant, Straight, Tangent
+from helpers.paths import Flow, Nearest, Secant, Straight, StraightTangent, Tangent
 from helpers.references import Blurred
 from helpers.scores import Logit, LogOdds
 
@@ -33,13 +33,13 @@ def images():
     return torch.rand(3, 1, 10, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
 
-PATHS = [Tangent(), Straight(6), Flow(4), Secant(8, 3), Nearest(6, 1, 3)]
+PATHS = [Tangent(), StraightTangent(), Straight(6), Flow(4), Secant(8, 3), Nearest(6, 1, 3)]
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: type(path).__name__)
 def test_competitors_travel_the_same_path(path, net, images):
     saliency = NonlinearSaliency(net, Logit(), Input(reference=0.0), path=path)
-    level = None if isinstance(path, Straight) else Drop(0.01)
+    level = None if path.default_level is None else Drop(0.01)
     record = saliency.explain(images, target=1, level=level, competitors=[0, 3])
     plain = saliency.explain(images, target=1, level=level)
     assert torch.allclose(record.contribution, plain.contribution, atol=1e-12)
@@ -47,9 +47,36 @@ def test_competitors_travel_the_same_path(path, net, images):
     assert record.competing_contributions.shape == (3, 2, 1, 10, 12)
     assert (record.gradient_evaluations == 3 * plain.gradient_evaluations).all()
     change = net(record.endpoint) - net(images)
-    if not isinstance(path, Tangent):
+    if not isinstance(path, (Tangent, StraightTangent)):
         sums = record.competing_contributions.flatten(2).sum(2)
         assert torch.allclose(sums, change[:, [0, 3]], rtol=0.02, atol=1e-4)
+
+
+def test_the_straight_tangent_is_input_times_gradient_and_reports_its_miss(net, images):
+    saliency = NonlinearSaliency(net, Logit(), Input(reference=0.0), path=StraightTangent())
+    record = saliency.explain(images, target=1)
+    peer = InputXGradient(net).attribute(images.clone().requires_grad_(), target=1)
+    assert torch.allclose(record.support(), peer, atol=1e-12)
+    blank, start = net(torch.zeros_like(images))[:, 1], net(images)[:, 1]
+    assert torch.allclose(record.completeness_error, start - peer.flatten(1).sum(1) - blank, atol=1e-12)
+    assert record.gradient_evaluations.tolist() == [1] * 3
+
+
+def test_the_straight_tangent_ends_where_it_predicts_the_level(net, images):
+    saliency = NonlinearSaliency(net, Logit(), Input(reference=0.0), path=StraightTangent())
+    whole = saliency.explain(images, target=1)
+    predicted = whole.contribution.flatten(1).sum(1)
+    level = whole.score_start + predicted / 3
+    record = saliency.explain(images[:1], target=1, level=level[0].item())
+    assert torch.allclose(record.displacement, whole.displacement[:1] / 3, atol=1e-9)
+    assert not record.converged.any()
+    # affine: the tangent is right
+    linear = nn.Sequential(nn.Flatten(), nn.Linear(120, 2)).double()
+    exact = NonlinearSaliency(linear, Logit(), Input(reference=0.0), path=StraightTangent())
+    start, blank = linear(images[:1])[0, 1].item(), linear(0 * images[:1])[0, 1].item()
+    record = exact.explain(images[:1], target=1, level=(start + blank) / 2)
+    assert record.converged.all()
+    assert record.completeness_error.abs().max() < 1e-9
 
 
 def test_the_highest_other_classes_compete(net, images):

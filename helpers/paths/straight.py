@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from helpers.checks import require_count
@@ -32,11 +33,7 @@ class Straight(Path):
         require_count("Straight(steps)", self.steps)
 
     def check(self, coordinates: Coordinates, geometry: Geometry) -> None:
-        if not coordinates.has_reference:
-            raise ValueError(
-                f"path: Straight() leads to a reference, and {type(coordinates).__name__} has none. "
-                "Give one, for example Input(reference=0.0)."
-            )
+        require_reference(self, coordinates)
 
     def walk(self, journey: Journey) -> None:
         share = journey.start.new_ones(journey.examples)
@@ -61,3 +58,40 @@ class Straight(Path):
         found, fraction = first_crossing(journey, rows, journey.chart.direction[rows], fractions)
         share[rows[found]] = fraction[found]
         journey.blame(rows[~found], f"{OUT_OF_REACH}: the score stays on one side of it up to the reference")
+
+
+@dataclass(frozen=True)
+class StraightTangent(Path):
+    """The straight way to the reference as the tangent at the input sees it: the linear member beside `Straight`.
+
+    Its contributions are gradient times (reference - input), so that what differs from `Straight`, in the same
+    coordinates, is the nonlinearity alone. They sum to the tangent's prediction: `completeness_error` says by
+    how much the tangent misses the score at the endpoint. With a level, the way ends where the tangent predicts
+    it, at the reference at the latest. One gradient evaluation.
+    """
+
+    default_level = None
+
+    def check(self, coordinates: Coordinates, geometry: Geometry) -> None:
+        require_reference(self, coordinates)
+
+    def walk(self, journey: Journey) -> None:
+        slope = journey.here()
+        way = taken(journey.chart.direction, slope.rows)
+        share = torch.ones_like(slope.value)
+        if journey.level is not None:
+            rise = (slope.gradient * way).flatten(1).sum(1)
+            share = ((journey.level[slope.rows] - slope.value) / rise).nan_to_num(1.0)
+            # a way that the tangent sees leading away from the level is followed to its end
+            share = torch.where(share > 0, share, 1.0).clamp_max(1)
+        journey.advance(slope.rows, way * per(share, way), slope.base, share)
+        journey.stop(slope.rows, "the tangent misses the level")
+
+
+def require_reference(path: Path, coordinates: Coordinates) -> None:
+    """Raises ValueError where there is no reference for a path to lead to."""
+    if not coordinates.has_reference:
+        raise ValueError(
+            f"path: {type(path).__name__}() leads to a reference, and {type(coordinates).__name__} has none. "
+            "Give one, for example Input(reference=0.0)."
+        )
