@@ -13,7 +13,7 @@ value of chance.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import numpy as np
@@ -267,6 +267,10 @@ class Grids:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def __getitem__(self, rows: slice) -> "Grids":
+        """Some of the grids."""
+        return Grids(*(getattr(self, field.name)[rows] for field in fields(self)))
 
     def cell_mask(self, cell: int) -> Tensor:
         """The pixels of one cell: bool, (2H, 2W)."""
