@@ -5,7 +5,7 @@ import struct
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_breast_cancer, load_digits
+from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 
 from helpers import datasets
 from helpers.datasets import (
@@ -20,6 +20,7 @@ from helpers.datasets import (
     torchvision_images,
     toys,
     two_moons,
+    wine,
 )
 
 TOYS = toys()
@@ -229,6 +230,7 @@ def proportions(targets: torch.Tensor, classes: int) -> torch.Tensor:
         (two_moons, (2,), (300, 100)),
         (ring, (2,), (300, 100)),
         (breast_cancer, (30,), (455, 114)),
+        (wine, (13,), (142, 36)),
         (digits, (1, 8, 8), (1437, 360)),
         (mnist5k, (1, 28, 28), (4000, 1000)),
     ],
@@ -252,7 +254,7 @@ def test_split(make, shape, sizes):
     assert not torch.equal(split.test_inputs, other.test_inputs)
 
 
-@pytest.mark.parametrize("make", [breast_cancer, digits, two_moons])
+@pytest.mark.parametrize("make", [breast_cancer, wine, digits, two_moons])
 def test_parts_are_disjoint_and_complete(make):
     split = make()
     rows = torch.cat([split.train_inputs, split.test_inputs]).flatten(1)
@@ -284,20 +286,29 @@ def test_digits_keep_their_orientation():
     assert (images == first).flatten(1).all(dim=1).sum() == 1
 
 
-def test_breast_cancer_is_standardised_by_its_training_part():
-    split = breast_cancer()
-    torch.testing.assert_close(split.train_inputs.mean(dim=0), torch.zeros(30), rtol=0, atol=1e-6)
-    torch.testing.assert_close(split.train_inputs.std(dim=0, correction=0), torch.ones(30), rtol=0, atol=1e-5)
+@pytest.mark.parametrize(
+    ("make", "load", "class_names", "first"),
+    [
+        (breast_cancer, load_breast_cancer, ("malignant", "benign"), "mean radius"),
+        (wine, load_wine, ("class_0", "class_1", "class_2"), "alcohol"),
+    ],
+)
+def test_tables_are_standardised_by_their_training_part(make, load, class_names, first):
+    split, raw_data = make(), load().data
+    features = raw_data.shape[1]
+    train = split.train_inputs
+    torch.testing.assert_close(train.mean(dim=0), torch.zeros(features), rtol=0, atol=1e-6)
+    torch.testing.assert_close(train.std(dim=0, correction=0), torch.ones(features), rtol=0, atol=1e-5)
     assert split.test_inputs.mean(dim=0).abs().max() > 1e-3
     # The raw values come back, up to float32.
-    raw = split.mean + split.std * torch.cat([split.train_inputs, split.test_inputs])
-    expected = torch.tensor(load_breast_cancer().data, dtype=torch.float32)
-    for column in range(30):
+    raw = split.mean + split.std * torch.cat([train, split.test_inputs])
+    expected = torch.tensor(raw_data, dtype=torch.float32)
+    for column in range(features):
         torch.testing.assert_close(
             raw[:, column].sort()[0], expected[:, column].sort()[0], rtol=1e-4, atol=1e-4
         )
-    assert split.class_names == ("malignant", "benign")
-    assert split.feature_names[0] == "mean radius"
+    assert split.class_names == class_names
+    assert split.feature_names[0] == first
 
 
 def test_moons_and_ring_without_noise_lie_on_their_curves():

@@ -93,6 +93,20 @@ QUICK: dict[str, Case] = {
             "ring_six_starts": (0.619, 0.621),
         },
     ),
+    "06_tabular": Case(
+        {"patients": [10], "steps": 64, "draws": 100},
+        {
+            "accuracy": (0.94, 0.97),
+            "directions": 10,
+            "tangent_miss_covariance": (0.97, 1.03),
+            "flow_arrived": (0.97, 1.0),
+            "off_data_scaled": (0.45, 0.65),
+            "off_data_covariance": (0.04, 0.11),
+            "moves_straight": (4.6, 5.3),
+            "moves_linear": (8.5, 10.5),
+            "disagreement_grows": 6,
+        },
+    ),
 }
 
 # Deliberately other sets: other data, class, score or level, not only another size.
@@ -176,6 +190,26 @@ DIFFERENT: dict[str, Case] = {
             "digit_class": 0,
             "ring_two_starts": (0.899, 0.901),
             "ring_six_starts": (0.397, 0.398),
+        },
+    ),
+    "06_tabular": Case(
+        {
+            "dataset": "wine",
+            "model": "kernel machine",
+            "patients": [5, 20],
+            "steps": 48,
+            "largest": 4,
+            "draws": 200,
+            "seed": 1,
+        },
+        {
+            "accuracy": (0.97, 1.0),
+            "directions": 10,
+            "tangent_miss_covariance": (0.15, 0.20),
+            "flow_arrived": (0.97, 1.0),
+            "moves_straight": (1.9, 2.05),
+            "moves_greedy": (1.5, 1.6),
+            "last_class_agreement": (0.45, 0.65),
         },
     ),
 }
