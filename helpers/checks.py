@@ -19,3 +19,9 @@ def require_width(name: str, width: float) -> None:
     """Raises ValueError unless the width is a finite number >= 0."""
     if isinstance(width, bool) or not isinstance(width, (int, float)) or not 0 <= width < float("inf"):
         raise ValueError(f"{name}: expected a width in pixels, a finite number >= 0; got {width!r}.")
+
+
+def require_above_0(name: str, value: float) -> None:
+    """Raises ValueError unless the value is a finite number above 0."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+        raise ValueError(f"{name}: expected a finite number above 0; got {value!r}.")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from helpers.checks import require_width
+from helpers.checks import require_above_0, require_width
 from helpers.smoothing import gaussian_blur
 
 
@@ -41,17 +41,21 @@ class Softmax(Contrast):
     """Own contribution times its class's softmax share at every place.
 
     The softmax is over the classes, of their contributions divided by the mean magnitude of all of them.
+
+    temperature: of the softmax, above 0. The lower, the more of a place goes to the class that claims most.
     """
 
     competitors: int | tuple[int, ...] = 8
     width: float = 0.0
+    temperature: float = 1.0
 
     def __post_init__(self):
         require_width("Softmax(width)", self.width)
+        require_above_0("Softmax(temperature)", self.temperature)
 
     def compare(self, own: Tensor, others: Tensor) -> Tensor:
         every = torch.cat([own[:, None], others], 1)
-        size = every.abs().flatten(1).mean(1).clamp_min(torch.finfo(every.dtype).tiny)
+        size = every.abs().flatten(1).mean(1).clamp_min(torch.finfo(every.dtype).tiny) * self.temperature
         return own * (every / size.reshape(-1, *[1] * (every.ndim - 1))).softmax(1)[:, 0]
 
 

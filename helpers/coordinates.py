@@ -236,12 +236,14 @@ class Layer(Coordinates):
 
     Args:
         module: a part of the model that is called once in a pass and returns one tensor.
-        inner: `Input` or `Removal` at the module's output. Its reference is an input of the model, as
-            elsewhere; it is carried through the model to the module.
+        inner: `Input` or `Removal` at the module's output.
+        carried: whether inner's reference is an input of the model, as elsewhere, that is carried through the
+            model to the module; False: it is an output of the module (0: nothing is active).
     """
 
     module: nn.Module
     inner: Coordinates = Input()
+    carried: bool = True
 
     def __post_init__(self):
         if not isinstance(self.module, nn.Module):
@@ -268,7 +270,7 @@ class Layer(Coordinates):
         parts = AtLayer(forward, self.module, inputs)
         activations = parts.activations()
         inner = self.inner
-        if inner.has_reference:
+        if inner.has_reference and self.carried:
             reference = like(f"{type(inner).__name__}(reference)", inner.reference, inputs)
             if reference.stride(0) == 0 and not forward.arguments:
                 # the same for all examples, and so is what the model makes of it

@@ -5,12 +5,15 @@ model can be traced (`torch.fx`), it is cut at the layer; elsewhere a hook repla
 pass through the whole model.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, fx, nn
+
+CHAINS = (nn.Sequential, nn.ModuleList)
 
 
 class Forward:
@@ -271,34 +274,85 @@ def part(model: nn.Module, graph: fx.Graph, known: list, wanted: list | None = N
     return fx.GraphModule(model, result)
 
 
-def stages(model: nn.Module, inputs: Tensor) -> tuple[list[nn.Module], int]:
-    """The last module of each resolution of an image network, from fine to coarse, and the number of classes.
+def blocks(model: nn.Module, inputs: Tensor) -> dict[str, nn.Module]:
+    """The blocks of an image network, name -> module, in the order of a pass.
+
+    A block is a module with parts of its own that stands in a sequence (nn.Sequential, nn.ModuleList), in no
+    other block, is called once in a pass and returns feature maps. A network without such (a plain sequence of
+    layers, a vision transformer) has instead the last module of each resolution, its activation included.
 
     Args:
         inputs: one image, (1, C, H, W).
 
     Returns:
-        Modules with parameters that are called once in a pass and return feature maps (1, c, h, w) with
-        h, w > 1; of those with the same h and w the one that ends last.
+        Modules that return maps (1, c, h, w) of the image's proportions with h, w > 1; empty where the network
+        has none.
+
+    Raises:
+        ValueError: inputs of another shape.
     """
-    calls: dict[nn.Module, int] = {}
-    last: dict[tuple[int, int], nn.Module] = {}
-    ends: list[tuple[nn.Module, tuple[int, int]]] = []
+    return {name: module for name, module, _ in _feature_maps(model, inputs)}
+
+
+def stages(model: nn.Module, inputs: Tensor) -> list[nn.Module]:
+    """The last of the `blocks` at each resolution, from fine to coarse.
+
+    Args, raises: as `blocks`.
+    """
+    return list({size: module for _, module, size in _feature_maps(model, inputs)}.values())
+
+
+def _feature_maps(model: nn.Module, inputs: Tensor) -> list[tuple[str, nn.Module, tuple[int, int]]]:
+    """Name, module and resolution of every block, or of the last module of each resolution."""
+    if inputs.ndim != 4 or len(inputs) != 1:
+        raise ValueError(f"inputs: expected one image, (1, C, H, W); got shape {tuple(inputs.shape)}.")
+    calls: list[tuple[nn.Module, tuple[int, int] | None]] = []
 
     def note(module, arguments, output):
-        calls[module] = calls.get(module, 0) + 1
-        # padding and pooling make sizes of their own that are no stage of the network: they have no parameters
-        trained = next(module.parameters(), None) is not None
-        if trained and isinstance(output, Tensor) and output.ndim == 4 and min(output.shape[2:]) > 1:
-            ends.append((module, tuple(output.shape[2:])))
+        calls.append((module, _resolution(output, inputs)))
 
-    with ExitStack() as stack:
-        for module in model.modules():
-            if module is not model:
-                stack.enter_context(hooked(module, note))
-        outputs = model(inputs)
-    for module, size in ends:
-        if calls[module] == 1:
+    names = {module: name for name, module in model.named_modules() if module is not model}
+    with torch.no_grad(), ExitStack() as stack:
+        for module in names:
+            stack.enter_context(hooked(module, note))
+        model(inputs)
+    counts = Counter(module for module, _ in calls)
+    maps = [(module, size) for module, size in calls if size and counts[module] == 1]
+    standing = _in_sequences(model)
+    found = [(names[module], module, size) for module, size in maps if module in standing]
+    if found:
+        return found
+    last: dict[tuple[int, int], nn.Module] = {}
+    for module, size in maps:
+        # Padding and pooling make sizes of their own that are no stage of the network: they have no parameters.
+        # A sequence returns what its last module returns.
+        if type(module) in CHAINS:
+            continue
+        if size in last or next(module.parameters(), None) is not None:
             last.pop(size, None)
             last[size] = module
-    return list(last.values()), outputs.shape[1]
+    return [(names[module], module, size) for size, module in last.items()]
+
+
+def _resolution(output, inputs: Tensor) -> tuple[int, int] | None:
+    """Height and width of feature maps in the image's proportions; None for anything else."""
+    if not isinstance(output, Tensor) or output.ndim != 4:
+        return None
+    (height, width), (full_height, full_width) = output.shape[2:], inputs.shape[2:]
+    fits = 1 < height <= full_height and 1 < width <= full_width
+    # Maps with the channels last are none: their proportions differ by more than rounding.
+    proportional = abs(height * full_width - width * full_height) <= max(full_height, full_width)
+    return (height, width) if fits and proportional else None
+
+
+def _in_sequences(model: nn.Module) -> set[nn.Module]:
+    """Modules with parts of their own that stand in a sequence, and in no other such module."""
+    chosen: dict[str, nn.Module] = {}
+    for path, chain in model.named_modules():
+        # A subclass of Sequential with a name of its own (a convolution with its norm) is a block, not a chain.
+        if type(chain) not in CHAINS or any(path.startswith(f"{block}.") for block in chosen):
+            continue
+        for name, part in chain.named_children():
+            if type(part) not in CHAINS and any(True for _ in part.children()):
+                chosen[f"{path}.{name}".lstrip(".")] = part
+    return set(chosen.values())

@@ -7,6 +7,7 @@ from captum.attr import GradientAttribution
 from captum.log import log_usage
 from torch import Tensor
 
+from helpers.checks import require_above_0
 from helpers.journey import per
 from helpers.levels import Level
 from helpers.nonlinear import Explanation, NonlinearSaliency, reduce
@@ -55,7 +56,11 @@ class Mean(GradientAttribution):
             normalised(fitted(member.attribute(image, *arguments, show_progress=show_progress), image))
             for member in self.members
         ]
-        return torch.stack(maps).mean(0)
+        return self.combine(torch.stack(maps))
+
+    def combine(self, maps: Tensor) -> Tensor:
+        """One map of the members' normalised maps, stacked in dimension 0."""
+        return maps.mean(0)
 
     def explain(
         self,
@@ -79,6 +84,31 @@ class Mean(GradientAttribution):
             )
             for member in self.members
         ]
+
+
+class GeometricMean(Mean):
+    """The geometric mean of the members' positive parts: what every member finds, as a soft "and".
+
+    What one member alone finds (an artefact of its depth, say) falls to near 0. Everything else is as in `Mean`.
+
+    Args:
+        members: `NonlinearSaliency` objects on the same model.
+        floor: smallest value of a normalised map (its mean magnitude is 1), above 0, so that a member's 0 is no
+            veto.
+
+    Raises:
+        ValueError: no member, or a floor that is no number above 0.
+        TypeError: something else among the members.
+    """
+
+    def __init__(self, members: Sequence[NonlinearSaliency], floor: float = 0.01):
+        require_above_0("GeometricMean(floor)", floor)
+        super().__init__(members)
+        self.floor = floor
+
+    def combine(self, maps: Tensor) -> Tensor:
+        """One map >= floor of the members' normalised maps, stacked in dimension 0."""
+        return maps.clamp_min(self.floor).log().mean(0).exp()
 
 
 def fitted(attribution: Tensor, image: Tensor) -> Tensor:

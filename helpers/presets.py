@@ -7,12 +7,13 @@ from captum.attr import GradientAttribution
 from captum.log import log_usage
 from torch import Tensor, nn
 
+from helpers.checks import require_count
 from helpers.contrast import Softmax
-from helpers.coordinates import Input, Layer
+from helpers.coordinates import Coordinates, Input, Layer
 from helpers.forward import stages
 from helpers.geometry import Covariance
 from helpers.levels import Level
-from helpers.mean import Mean
+from helpers.mean import GeometricMean
 from helpers.nonlinear import Explanation, NonlinearSaliency
 from helpers.paths import Flow, Straight
 from helpers.references import Blurred
@@ -32,25 +33,19 @@ def tabular(
     return NonlinearSaliency(model, score, Input(), Covariance(covariance), Flow(steps=16))
 
 
-def digits(model: Callable[..., Tensor]) -> NonlinearSaliency:
-    """For digits, light on black: what the class's logit has from the ink, and no other class claims.
+def digits(model: nn.Module) -> "AtDepths":
+    """For digits, light on black: what the class has from the ink, and no other class claims.
 
-    Straight to a blank image, in contrast with all other classes.
+    At the input, against a blank image, and behind the last feature maps.
 
     Args:
-        model: from images (N, 1, H, W), ink 1 on background 0, to logits (N, 10).
+        model: an image classifier from images (N, 1, H, W), ink 1 on background 0, to logits (N, 10).
     """
-    return NonlinearSaliency(
-        model,
-        Logit(),
-        Input(reference=0.0),
-        path=Straight(steps=12),
-        readout=Softmax(competitors=9, width=4.0),
-    )
+    return AtDepths(model, depths=1, reference=0.0, steps=8, competitors=9)
 
 
 def photographs(model: nn.Module) -> "AtDepths":
-    """For photographs: contrasts at the input and at the last three resolutions of the network, averaged.
+    """For photographs: what the class has at the input and at the last two resolutions, and no other claims.
 
     Args:
         model: an image classifier from pixel values in [0, 1], (N, 3, H, W), to logits (N, K). See
@@ -60,50 +55,68 @@ def photographs(model: nn.Module) -> "AtDepths":
 
 
 class AtDepths(GradientAttribution):
-    """The mean of straight members at the input and at the last module of each of the last resolutions.
+    """The geometric mean of straight members at the input and at the last block of the last resolutions.
 
-    All go to a blurred copy of the image and are contrasted with the highest other classes. The modules are
-    found in one pass through the model, at the first call for an image size; a network that has none that
-    returns feature maps (N, C, h, w) is explained at its input alone.
+    At the input the path goes to a reference, at a block to "nothing is active". Each member is contrasted with
+    the highest other classes (`helpers.contrast.Softmax`). The blocks are found in one pass through the model,
+    at the first call for an image size; a network that has none that returns feature maps (N, C, h, w) is
+    explained at its input alone.
 
     Args:
         model: an image classifier, a module.
         depths: how many resolutions besides the input.
-        steps: gradient evaluations per depth and class.
+        reference: an image without the evidence, as in `helpers.coordinates.Input`; None: a blurred copy, of a
+            width of 24 pixels for an image of 448.
+        steps: gradient evaluations per member and class.
         competitors: how many other classes compete.
+
+    Raises:
+        TypeError: a model that is no module.
+        ValueError: another argument that does not fit (named in the message).
     """
 
-    # widths as fractions of the image's larger side: 24 and 32 pixels of 448, as they were measured
-    BLUR, SMOOTHING = 24 / 448, 32 / 448
+    # widths as fractions of the image's larger side, and the softmax's temperature, as they were chosen in
+    # benchmarks/NOTES.md
+    BLUR, SMOOTHING, TEMPERATURE = 24 / 448, 32 / 448, 0.25
 
-    def __init__(self, model: nn.Module, depths: int = 3, steps: int = 8, competitors: int = 8):
+    def __init__(
+        self,
+        model: nn.Module,
+        depths: int = 2,
+        reference: float | Tensor | Callable[[Tensor], Tensor] | None = None,
+        steps: int = 4,
+        competitors: int = 5,
+    ):
         if not isinstance(model, nn.Module):
-            raise TypeError(f"photographs(model): expected a module; got {model!r}.")
+            raise TypeError(f"AtDepths(model): expected a module; got {model!r}.")
+        for name, value in {"depths": depths, "steps": steps, "competitors": competitors}.items():
+            require_count(f"AtDepths({name})", value)
         super().__init__(model)
-        self.depths, self.steps, self.competitors = depths, steps, competitors
-        self._members: dict[tuple[int, ...], Mean] = {}
+        self.depths, self.reference, self.steps, self.competitors = depths, reference, steps, competitors
+        self._members: dict[tuple[int, ...], GeometricMean] = {}
 
-    def member(self, inputs: Tensor) -> Mean:
-        """The mean of members that is used for images of that size."""
+    def member(self, inputs: Tensor) -> GeometricMean:
+        """The mean of members that is used for images of that size, (N, C, H, W)."""
         if inputs.ndim != 4:
             raise ValueError(f"inputs: expected images of shape (N, C, H, W); got {tuple(inputs.shape)}.")
         size = tuple(inputs.shape[1:])
         if size not in self._members:
             with torch.no_grad():
-                modules, classes = stages(self.forward_func, inputs[:1])
-            side, rivals = max(size[1:]), min(self.competitors, classes - 1)
-            reference = Input(reference=Blurred(self.BLUR * side))
-            places = [(reference, Softmax(rivals, self.SMOOTHING * side))]
-            places += [(Layer(module, reference), Softmax(rivals)) for module in modules[-self.depths :]]
-            self._members[size] = Mean(
-                [
-                    NonlinearSaliency(
-                        self.forward_func, Logit(), place, path=Straight(self.steps), readout=readout
-                    )
-                    for place, readout in places
-                ]
-            )
+                classes = self.forward_func(inputs[:1]).shape[1]
+            rivals, side = min(self.competitors, classes - 1), max(size[1:])
+            reference = Blurred(self.BLUR * side) if self.reference is None else self.reference
+            at_input = self._straight(Input(reference=reference), rivals, self.SMOOTHING * side)
+            modules = stages(self.forward_func, inputs[:1])[-self.depths :]
+            nothing = Input(reference=0.0)
+            deeper = [self._straight(Layer(module, nothing, carried=False), rivals) for module in modules]
+            self._members[size] = GeometricMean([at_input, *deeper])
         return self._members[size]
+
+    def _straight(self, coordinates: Coordinates, rivals: int, width: float = 0.0) -> NonlinearSaliency:
+        readout = Softmax(rivals, width, self.TEMPERATURE)
+        return NonlinearSaliency(
+            self.forward_func, Logit(), coordinates, path=Straight(self.steps), readout=readout
+        )
 
     @log_usage()
     def attribute(
@@ -115,10 +128,10 @@ class AtDepths(GradientAttribution):
         internal_batch_size: int | None = None,
         show_progress: bool = False,
     ) -> Tensor:
-        """The map, (N, 1, H, W), positive = supports the class; arguments as in `NonlinearSaliency.explain`."""
+        """The map, (N, 1, H, W), larger = more of the class's own; arguments as in `NonlinearSaliency.explain`."""
         arguments = (target, level, additional_forward_args, internal_batch_size, show_progress)
         return self.member(inputs).attribute(inputs, *arguments)
 
     def explain(self, inputs: Tensor, target=None, **options) -> list[Explanation]:
-        """The records of all depths, the input first."""
+        """The records of all members, the input first."""
         return self.member(inputs).explain(inputs, target, **options)

@@ -331,10 +331,8 @@ def test_top_classes_refuses_other_shapes(shape):
 
 
 def last_stage(classifier: Classifier, pixels: torch.Tensor) -> nn.Module:
-    with torch.no_grad():
-        modules, classes = stages(classifier.model, pixels)
+    modules = stages(classifier.model, pixels)
     assert modules
-    assert classes == 1000
     return modules[-1]
 
 

@@ -205,6 +205,20 @@ def test_no_hook_is_left_behind_after_an_exception(images):
     assert not any(module._forward_hooks for module in net.modules())
 
 
+def test_a_reference_of_the_layer_itself(net, images):
+    nothing = Layer(net.second, Input(reference=0.0), carried=False)
+    run = NonlinearSaliency(net, Logit(), nothing, path=Straight(3)).explain(images, target=1)
+    seen = []
+    handle = net.second.register_forward_hook(lambda _, __, out: seen.append(out) or torch.zeros_like(out))
+    with torch.no_grad():
+        without = net(images)
+    handle.remove()
+    assert torch.allclose(run.displacement, -seen[0])
+    assert torch.allclose(run.score_end, without[:, 1])
+    carried = NonlinearSaliency(net, Logit(), Layer(net.second, Input(reference=0.0)), path=Straight(3))
+    assert not torch.allclose(carried.explain(images, target=1).displacement, -seen[0])
+
+
 def test_a_layer_of_another_model_is_refused(images):
     with pytest.raises(ValueError, match="no part of this Residual"):
         NonlinearSaliency(Residual().double(), coordinates=Layer(nn.Conv2d(1, 1, 1))).explain(

@@ -11,7 +11,7 @@ from helpers import presets
 from helpers.contrast import Largest, Softmax
 from helpers.coordinates import Input, Layer, Removal
 from helpers.levels import Drop
-from helpers.mean import Mean
+from helpers.mean import GeometricMean, Mean
 from helpers.models import Normalised
 from helpers.nonlinear import NonlinearSaliency, reduce
 from helpers.paths import Flow, Nearest, Secant, Straight, StraightTangent, Tangent
@@ -110,6 +110,12 @@ def test_contrasts_in_closed_form():
     size = (2 + 1 + 1 + 3 + 1 + 0) / 6
     shares = torch.tensor([[2.0, -1.0], [1.0, 3.0], [-1.0, 0.0]]).div(size).softmax(0)
     assert torch.allclose(Softmax(2).compare(own, others).flatten(), shares[0] * own.flatten())
+    sharper = torch.tensor([[2.0, -1.0], [1.0, 3.0], [-1.0, 0.0]]).div(size * 0.25).softmax(0)
+    found = Softmax(2, temperature=0.25).compare(own, others)
+    assert torch.allclose(found.flatten(), sharper[0] * own.flatten())
+    for wrong in (0.0, -1.0, float("inf"), True):
+        with pytest.raises(ValueError, match=r"Softmax\(temperature\): expected a finite number above 0"):
+            Softmax(temperature=wrong)
 
 
 def test_a_contrast_is_a_readout(net, images):
@@ -141,6 +147,21 @@ def test_the_mean_of_members(net, images):
         Mean([])
     with pytest.raises(TypeError, match=r"Mean\(members\): expected NonlinearSaliency"):
         Mean([net])
+
+
+def test_the_geometric_mean_keeps_what_all_members_find(net, images):
+    members = [
+        NonlinearSaliency(net, Logit(), Input(reference=0.0), path=Straight(4)),
+        NonlinearSaliency(net, Logit(), Layer(net[3], Removal(Blurred(2.0))), path=Straight(4)),
+    ]
+    both = GeometricMean(members, floor=0.1).attribute(images, target=2)
+    single = [Mean([member]).attribute(images, target=2) for member in members]
+    assert torch.allclose(both, (single[0].clamp_min(0.1) * single[1].clamp_min(0.1)).sqrt())
+    assert both.min() >= 0.1
+    with pytest.raises(ValueError, match=r"GeometricMean\(floor\): expected a finite number above 0"):
+        GeometricMean(members, floor=0)
+    with pytest.raises(ValueError, match="at least one"):
+        GeometricMean([])
 
 
 def test_reduce_sums_over_channels():
@@ -221,7 +242,7 @@ def test_the_digits_preset(images):
 
 @pytest.mark.parametrize(
     ("build", "size", "depths"),
-    [(torchvision.models.resnet18, 72, 4), (torchvision.models.vit_b_16, 224, 2)],
+    [(torchvision.models.resnet18, 72, 3), (torchvision.models.vit_b_16, 224, 2)],
 )
 def test_the_photographs_preset_takes_any_classifier(build, size, depths):
     torch.manual_seed(0)
@@ -234,6 +255,8 @@ def test_the_photographs_preset_takes_any_classifier(build, size, depths):
         presets.photographs(model).attribute(torch.rand(2, 5), target=0)
     with pytest.raises(TypeError, match="expected a module"):
         presets.photographs(lambda x: x)
+    with pytest.raises(ValueError, match=r"AtDepths\(depths\): expected an integer of at least 1; got 0"):
+        presets.AtDepths(model, depths=0)
 
 
 def test_normalised_speaks_pixels():
