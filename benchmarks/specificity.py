@@ -13,7 +13,7 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path as File
 
 import pandas as pd
 import torch
@@ -38,16 +38,19 @@ from helpers.evaluation import (
     make_grids,
     summarise,
 )
+from helpers.mean import GeometricMean
 from helpers.models import digit_net
 from helpers.nonlinear import NonlinearSaliency
-from helpers.paths import StraightTangent
+from helpers.paths import Path, Straight, StraightTangent
 from helpers.photographs import load_photo, photo_folder
 from helpers.references import Blurred
 from helpers.scores import Logit, LogOdds
 
 CACHE = HERE.parent / "build" / "specificity"
 OURS = "nonlinear (preset)"
-LINEAR = "linear member of the preset"
+AT_INPUT, AT_DEPTH = "nonlinear, at the input alone", "nonlinear, at the last block alone"
+LINEAR = "linear members in the preset"
+STRAIGHT = "straight, whole way, at the input"
 FIXED = (RANDOM, CENTRE, INK, ORACLE)
 SCORES = {"logit": Logit(), "log-odds": LogOdds()}
 
@@ -70,7 +73,29 @@ class Task:
     contenders: Mapping[str, Mapping[str, object]]
 
 
-def peers_of(model, layers: Mapping[str, nn.Module], reference, noises, windows) -> dict[str, dict]:
+def ours_of(ours, at_input, at_depth) -> dict[str, dict]:
+    """The frozen preset, its two members alone, and what is linear or not contrasted in its place."""
+    linear = [replaced(member, StraightTangent()) for member in (at_input, at_depth)]
+    return {
+        OURS: {"": ours},
+        AT_INPUT: {"": at_input},
+        AT_DEPTH: {"": at_depth},
+        LINEAR: {"": GeometricMean(linear)},
+        "linear, at the input alone": {"": linear[0]},
+        "linear, at the last block alone": {"": linear[1]},
+        STRAIGHT: {"": replaced(at_input, Straight(8))},
+        "straight, at the input, no contrast": {"": replaced(at_input, Straight(8), "contribution")},
+    }
+
+
+def replaced(member: NonlinearSaliency, path: Path, readout=None) -> NonlinearSaliency:
+    """The same member with another path (and readout): so that these alone make the difference."""
+    return NonlinearSaliency(
+        member.forward_func, member.score, member.coordinates, path=path, readout=readout or member.readout
+    )
+
+
+def peers_of(model, layer: nn.Module, reference, noises, windows) -> dict[str, dict]:
     """The peers, each with the settings that it may choose from; every gradient with both scores."""
     contenders: dict[str, dict] = {
         "gradient": {
@@ -96,10 +121,9 @@ def peers_of(model, layers: Mapping[str, nn.Module], reference, noises, windows)
             for window in windows
         },
     }
-    for place, layer in layers.items():
-        contenders[f"Grad-CAM, {place}"] = {
-            name: peers.GradCam(model, layer, score=score) for name, score in SCORES.items()
-        }
+    contenders["Grad-CAM, last block"] = {
+        name: peers.GradCam(model, layer, score=score) for name, score in SCORES.items()
+    }
     return contenders
 
 
@@ -116,28 +140,25 @@ def digits(choosing: int, reporting: int) -> Task:
     split, model = mnist5k(), digit_net()
     images, targets = split.test_inputs, split.test_targets
     ours = presets.digits(model)
-    linear = NonlinearSaliency(
-        model, ours.score, ours.coordinates, path=StraightTangent(), readout=ours.readout
-    )
-    last = model.features[-1]
+    grids = make_grids(images, targets, model, choosing, part="choosing")
+    at_input, at_depth = ours.member(grids.images[:1]).members
     return Task(
         "digits",
         "MNIST-5k test digits, 28 px a cell",
         model,
-        make_grids(images, targets, model, choosing, part="choosing"),
+        grids,
         make_grids(images, targets, model, reporting, part="reporting"),
         square=1,
         widths=(0, 1, 2, 3, 4, 6),
         contenders={
-            OURS: {"": ours},
-            LINEAR: {"": linear},
-            **peers_of(model, {"last layer": last}, 0.0, (0.1, 0.3), (6, 10)),
+            **ours_of(ours, at_input, at_depth),
+            **peers_of(model, at_depth.coordinates.module, 0.0, (0.1, 0.3), (6, 10)),
             **controls_of(model, (2, 4)),
         },
     )
 
 
-def photographs(folder: Path, choosing: int, reporting: int, confidence: float, side: int = 224) -> Task:
+def photographs(folder: File, choosing: int, reporting: int, confidence: float, side: int = 224) -> Task:
     """Photographs of a folder with a labels.csv, EfficientNet-Lite0."""
     model = load_classifier().model
     labelled = photo_folder(folder)
@@ -148,12 +169,7 @@ def photographs(folder: Path, choosing: int, reporting: int, confidence: float, 
         make_grids(images, targets, model, count, confidence, part=part)
         for part, count in (("choosing", choosing), ("reporting", reporting))
     ]
-    first = grids[0].images[:1]
-    input_member = ours.member(first).members[0]
-    linear = NonlinearSaliency(
-        model, Logit(), input_member.coordinates, path=StraightTangent(), readout=input_member.readout
-    )
-    (last,) = [m.coordinates.module for m in ours.member(first).members[-1:]]
+    at_input, at_depth = ours.member(grids[0].images[:1]).members
     return Task(
         "photographs",
         f"photographs, {side} px a cell",
@@ -162,10 +178,8 @@ def photographs(folder: Path, choosing: int, reporting: int, confidence: float, 
         square=8,
         widths=(0, 8, 16, 32, 48),
         contenders={
-            OURS: {"": ours},
-            "nonlinear, at the input alone": {"": input_member},
-            LINEAR: {"": linear},
-            **peers_of(model, {"last layer": last}, Blurred(24.0), (0.1,), (64,)),
+            **ours_of(ours, at_input, at_depth),
+            **peers_of(model, at_depth.coordinates.module, Blurred(24.0), (0.1,), (64,)),
             **controls_of(model, (16,)),
         },
     )
@@ -285,11 +299,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--photos", type=Path, help="folder with a labels.csv (file, class_index)")
+    parser.add_argument("--photos", type=File, help="folder with a labels.csv (file, class_index)")
     parser.add_argument("--grids", type=int, default=200, help="reporting grids of digits")
     parser.add_argument("--choosing", type=int, default=60, help="choosing grids of digits")
     parser.add_argument("--photo-grids", type=int, default=24, help="reporting grids of photographs")
-    parser.add_argument("--photo-choosing", type=int, default=12, help="choosing grids of photographs")
+    parser.add_argument("--photo-choosing", type=int, default=16, help="choosing grids of photographs")
     parser.add_argument("--confidence", type=float, default=0.9, help="of a photograph alone")
     options = parser.parse_args()
     tasks: list[Callable[[], Task]] = [lambda: digits(options.choosing, options.grids)]

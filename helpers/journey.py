@@ -261,6 +261,12 @@ class Journey:
         self.score[rows] = torch.nan if score is None else score
         self._note_trace()
 
+    def skip(self, rows: Tensor, u: Tensor) -> None:
+        """Move to u, (n, *S), without counting what the score does on the way there."""
+        self.u[rows] = u
+        self.score[rows] = torch.nan
+        self._note_trace()
+
     def stop(self, rows: Tensor, reason: str = "", failed: bool = False) -> None:
         """These examples have ended; `failed` means that they cannot have reached their level."""
         if not len(rows):

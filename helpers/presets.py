@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 from helpers.checks import require_count
 from helpers.contrast import Softmax
-from helpers.coordinates import Coordinates, Input, Layer
+from helpers.coordinates import Input, Layer
 from helpers.forward import stages
 from helpers.geometry import Covariance
 from helpers.levels import Level
 from helpers.mean import GeometricMean
 from helpers.nonlinear import Explanation, NonlinearSaliency
-from helpers.paths import Flow, Straight
+from helpers.paths import Flow, Straight, Stretch
 from helpers.references import Blurred
 from helpers.scores import Logit, LogOdds, Score
 
@@ -36,16 +36,16 @@ def tabular(
 def digits(model: nn.Module) -> "AtDepths":
     """For digits, light on black: what the class has from the ink, and no other class claims.
 
-    At the input, against a blank image, and behind the last feature maps.
+    At the input, on the way to a blank image, and behind the last feature maps.
 
     Args:
         model: an image classifier from images (N, 1, H, W), ink 1 on background 0, to logits (N, 10).
     """
-    return AtDepths(model, depths=1, reference=0.0, steps=8, competitors=9)
+    return AtDepths(model, reference=0.0, stretch=(0.2, 0.9), competitors=5)
 
 
 def photographs(model: nn.Module) -> "AtDepths":
-    """For photographs: what the class has at the input and at the last two resolutions, and no other claims.
+    """For photographs: what the class has at the input and behind the last block, and no other class claims.
 
     Args:
         model: an image classifier from pixel values in [0, 1], (N, 3, H, W), to logits (N, K). See
@@ -57,16 +57,18 @@ def photographs(model: nn.Module) -> "AtDepths":
 class AtDepths(GradientAttribution):
     """The geometric mean of straight members at the input and at the last block of the last resolutions.
 
-    At the input the path goes to a reference, at a block to "nothing is active". Each member is contrasted with
-    the highest other classes (`helpers.contrast.Softmax`). The blocks are found in one pass through the model,
-    at the first call for an image size; a network that has none that returns feature maps (N, C, h, w) is
-    explained at its input alone.
+    At the input the path goes to a reference, and the stretch of it counts where classes lose their evidence
+    (`helpers.paths.Stretch`); at a block it goes to "nothing is active". Each member is contrasted with the highest
+    other classes (`helpers.contrast.Softmax`). The blocks are found in one pass through the model, at the first
+    call for an image size; a network that has none that returns feature maps (N, C, h, w) is explained at its
+    input alone. Every choice is one of benchmarks/NOTES.md.
 
     Args:
         model: an image classifier, a module.
         depths: how many resolutions besides the input.
         reference: an image without the evidence, as in `helpers.coordinates.Input`; None: a blurred copy, of a
             width of 24 pixels for an image of 448.
+        stretch: which part of the way to the reference counts at the input, as shares of the way.
         steps: gradient evaluations per member and class.
         competitors: how many other classes compete.
 
@@ -82,17 +84,19 @@ class AtDepths(GradientAttribution):
     def __init__(
         self,
         model: nn.Module,
-        depths: int = 2,
+        depths: int = 1,
         reference: float | Tensor | Callable[[Tensor], Tensor] | None = None,
-        steps: int = 4,
-        competitors: int = 5,
+        stretch: tuple[float, float] = (0.6875, 0.9375),
+        steps: int = 2,
+        competitors: int = 8,
     ):
         if not isinstance(model, nn.Module):
             raise TypeError(f"AtDepths(model): expected a module; got {model!r}.")
         for name, value in {"depths": depths, "steps": steps, "competitors": competitors}.items():
             require_count(f"AtDepths({name})", value)
         super().__init__(model)
-        self.depths, self.reference, self.steps, self.competitors = depths, reference, steps, competitors
+        self.depths, self.reference, self.competitors = depths, reference, competitors
+        self.at_input, self.deeper = Stretch(steps, *stretch), Straight(steps)
         self._members: dict[tuple[int, ...], GeometricMean] = {}
 
     def member(self, inputs: Tensor) -> GeometricMean:
@@ -105,18 +109,23 @@ class AtDepths(GradientAttribution):
                 classes = self.forward_func(inputs[:1]).shape[1]
             rivals, side = min(self.competitors, classes - 1), max(size[1:])
             reference = Blurred(self.BLUR * side) if self.reference is None else self.reference
-            at_input = self._straight(Input(reference=reference), rivals, self.SMOOTHING * side)
-            modules = stages(self.forward_func, inputs[:1])[-self.depths :]
             nothing = Input(reference=0.0)
-            deeper = [self._straight(Layer(module, nothing, carried=False), rivals) for module in modules]
-            self._members[size] = GeometricMean([at_input, *deeper])
+            places = [(Input(reference=reference), self.at_input, self.SMOOTHING * side)]
+            for module in stages(self.forward_func, inputs[:1])[-self.depths :]:
+                places.append((Layer(module, nothing, carried=False), self.deeper, 0.0))
+            self._members[size] = GeometricMean(
+                [
+                    NonlinearSaliency(
+                        self.forward_func,
+                        Logit(),
+                        place,
+                        path=path,
+                        readout=Softmax(rivals, width, self.TEMPERATURE),
+                    )
+                    for place, path, width in places
+                ]
+            )
         return self._members[size]
-
-    def _straight(self, coordinates: Coordinates, rivals: int, width: float = 0.0) -> NonlinearSaliency:
-        readout = Softmax(rivals, width, self.TEMPERATURE)
-        return NonlinearSaliency(
-            self.forward_func, Logit(), coordinates, path=Straight(self.steps), readout=readout
-        )
 
     @log_usage()
     def attribute(

@@ -94,10 +94,10 @@ def test_blocks_of_an_efficientnet_are_its_inverted_bottlenecks_between_stem_and
 
 
 def test_a_chain_without_blocks_is_given_by_its_resolutions():
-    # VGG: one sequence of layers; the last module of each resolution, the sequence itself at the end
+    # VGG: one sequence of layers; the last one of each resolution, its activation
     model = vision.VGG(vision.vgg.make_layers([8, "M", 8, 8, "M", 8]), num_classes=2, init_weights=False)
     model.classifier = nn.Linear(8 * 7 * 7, 2)
-    assert names_of(model, 32) == ["features.1", "features.6", "features"]
+    assert names_of(model, 32) == ["features.1", "features.6", "features.9"]
 
 
 def test_a_transformer_has_feature_maps_at_its_patches_only():

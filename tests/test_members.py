@@ -14,7 +14,7 @@ from helpers.levels import Drop
 from helpers.mean import GeometricMean, Mean
 from helpers.models import Normalised
 from helpers.nonlinear import NonlinearSaliency, reduce
-from helpers.paths import Flow, Nearest, Secant, Straight, StraightTangent, Tangent
+from helpers.paths import Flow, Nearest, Secant, Straight, StraightTangent, Stretch, Tangent
 from helpers.references import Blurred
 from helpers.scores import Logit, LogOdds
 
@@ -60,6 +60,40 @@ def test_the_straight_tangent_is_input_times_gradient_and_reports_its_miss(net, 
     blank, start = net(torch.zeros_like(images))[:, 1], net(images)[:, 1]
     assert torch.allclose(record.completeness_error, start - peer.flatten(1).sum(1) - blank, atol=1e-12)
     assert record.gradient_evaluations.tolist() == [1] * 3
+
+
+def test_a_stretch_counts_only_its_part_of_the_way(net, images):
+    place = Input(reference=0.25)
+    run = NonlinearSaliency(net, Logit(), place, path=Stretch(64, 0.3, 0.8)).explain(images, target=1)
+    begin, end = (images + share * (0.25 - images) for share in (0.3, 0.8))
+    assert torch.allclose(run.endpoint, end)
+    assert torch.allclose(run.score_end, net(end)[:, 1])
+    counted = run.contribution.flatten(1).sum(1)
+    assert torch.allclose(counted, net(end)[:, 1] - net(begin)[:, 1], atol=1e-3)
+    # the same as a straight path from the one place to the other
+    between = NonlinearSaliency(net, Logit(), Input(reference=end), path=Straight(64)).explain(
+        begin, target=1
+    )
+    assert torch.allclose(run.contribution, between.contribution, atol=1e-12)
+    assert torch.allclose(run.mean_gradient, between.mean_gradient, atol=1e-12)
+    assert run.gradient_evaluations.tolist() == [64] * 3
+    # what is not counted is reported
+    before = net(begin)[:, 1] - net(images)[:, 1]
+    assert torch.allclose(run.completeness_error.abs(), before.abs(), atol=1e-3)
+    whole = NonlinearSaliency(net, Logit(), place, path=Stretch(7)).explain(images, target=1)
+    straight = NonlinearSaliency(net, Logit(), place, path=Straight(7)).explain(images, target=1)
+    assert torch.allclose(whole.contribution, straight.contribution, atol=1e-12)
+
+
+def test_wrong_stretches(net, images):
+    for begin, end in ((0.5, 0.5), (-0.1, 1.0), (0.0, 1.1), (0.8, 0.2)):
+        with pytest.raises(ValueError, match=r"Stretch\(begin, end\): expected 0 <= begin < end <= 1"):
+            Stretch(4, begin, end)
+    saliency = NonlinearSaliency(net, Logit(), Input(reference=0.25), path=Stretch(4))
+    with pytest.raises(ValueError, match="pass no level"):
+        saliency.explain(images, target=1, level=0.0)
+    with pytest.raises(ValueError, match="leads to a reference"):
+        NonlinearSaliency(net, Logit(), path=Stretch(4)).explain(images, target=1)
 
 
 def test_the_straight_tangent_ends_where_it_predicts_the_level(net, images):
@@ -242,7 +276,7 @@ def test_the_digits_preset(images):
 
 @pytest.mark.parametrize(
     ("build", "size", "depths"),
-    [(torchvision.models.resnet18, 72, 3), (torchvision.models.vit_b_16, 224, 2)],
+    [(torchvision.models.resnet18, 72, 2), (torchvision.models.vit_b_16, 224, 2)],
 )
 def test_the_photographs_preset_takes_any_classifier(build, size, depths):
     torch.manual_seed(0)

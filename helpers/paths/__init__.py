@@ -8,7 +8,17 @@ from helpers.paths.base import Path, first_crossing
 from helpers.paths.flow import Flow
 from helpers.paths.nearest import Nearest
 from helpers.paths.secant import Secant
-from helpers.paths.straight import Straight, StraightTangent
+from helpers.paths.straight import Straight, StraightTangent, Stretch
 from helpers.paths.tangent import Tangent
 
-__all__ = ["Flow", "Nearest", "Path", "Secant", "Straight", "StraightTangent", "Tangent", "first_crossing"]
+__all__ = [
+    "Flow",
+    "Nearest",
+    "Path",
+    "Secant",
+    "Straight",
+    "StraightTangent",
+    "Stretch",
+    "Tangent",
+    "first_crossing",
+]

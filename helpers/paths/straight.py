@@ -61,6 +61,54 @@ class Straight(Path):
 
 
 @dataclass(frozen=True)
+class Stretch(Path):
+    """A stretch of the straight way to the reference: from the share `begin` of the way to the share `end`.
+
+    Where the score falls late on the way, what it loses there is more specific than what it loses at the input
+    (benchmarks/NOTES.md, 13). The way up to `begin` is skipped, so the contributions sum to F(end) - F(begin)
+    by the midpoint rule, and `completeness_error` contains what the score lost before `begin`. With the whole way
+    it is `Straight`.
+
+    Args:
+        steps: number of gradient evaluations.
+        begin, end: shares of the way, 0 <= begin < end <= 1.
+
+    Raises:
+        ValueError: other values, or a level (the stretch decides where it ends).
+    """
+
+    steps: int = 8
+    begin: float = 0.0
+    end: float = 1.0
+
+    default_level = None
+    follows_slopes = False
+
+    def __post_init__(self):
+        require_count("Stretch(steps)", self.steps)
+        if not 0 <= self.begin < self.end <= 1:
+            raise ValueError(
+                f"Stretch(begin, end): expected 0 <= begin < end <= 1; got {self.begin!r} and {self.end!r}."
+            )
+
+    def check(self, coordinates: Coordinates, geometry: Geometry) -> None:
+        require_reference(self, coordinates)
+
+    def walk(self, journey: Journey) -> None:
+        if journey.level is not None:
+            raise ValueError("level: Stretch ends at its share of the way; pass no level, or use Straight.")
+        journey.skip(journey.active, taken(journey.chart.direction, journey.active) * self.begin)
+        length = (self.end - self.begin) / self.steps
+        for step in journey.progress(range(self.steps)):
+            way = taken(journey.chart.direction, journey.active)
+            slope = journey.look(journey.active, way * (self.begin + (step + 0.5) * length))
+            end = taken(journey.chart.direction, slope.rows) * (self.begin + (step + 1) * length)
+            journey.advance(slope.rows, end, slope.base, torch.full_like(slope.value, length))
+            # or they would take up memory during the next pass
+            del slope, end, way
+
+
+@dataclass(frozen=True)
 class StraightTangent(Path):
     """The straight way to the reference as the tangent at the input sees it: the linear member beside `Straight`.
 
