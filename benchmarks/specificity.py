@@ -50,7 +50,7 @@ CACHE = HERE.parent / "build" / "specificity"
 OURS = "nonlinear (preset)"
 AT_INPUT, AT_DEPTH = "nonlinear, at the input alone", "nonlinear, at the last block alone"
 LINEAR = "linear members in the preset"
-STRAIGHT = "straight, whole way, at the input"
+STRAIGHT = "straight, at the input, no contrast"
 FIXED = (RANDOM, CENTRE, INK, ORACLE)
 SCORES = {"logit": Logit(), "log-odds": LogOdds()}
 
@@ -81,10 +81,7 @@ def ours_of(ours, at_input, at_depth) -> dict[str, dict]:
         AT_INPUT: {"": at_input},
         AT_DEPTH: {"": at_depth},
         LINEAR: {"": GeometricMean(linear)},
-        "linear, at the input alone": {"": linear[0]},
-        "linear, at the last block alone": {"": linear[1]},
-        STRAIGHT: {"": replaced(at_input, Straight(8))},
-        "straight, at the input, no contrast": {"": replaced(at_input, Straight(8), "contribution")},
+        STRAIGHT: {"": replaced(at_input, Straight(8), "contribution")},
     }
 
 
@@ -302,7 +299,7 @@ def main() -> None:
     parser.add_argument("--photos", type=File, help="folder with a labels.csv (file, class_index)")
     parser.add_argument("--grids", type=int, default=200, help="reporting grids of digits")
     parser.add_argument("--choosing", type=int, default=60, help="choosing grids of digits")
-    parser.add_argument("--photo-grids", type=int, default=24, help="reporting grids of photographs")
+    parser.add_argument("--photo-grids", type=int, default=20, help="reporting grids of photographs")
     parser.add_argument("--photo-choosing", type=int, default=16, help="choosing grids of photographs")
     parser.add_argument("--confidence", type=float, default=0.9, help="of a photograph alone")
     options = parser.parse_args()

@@ -13,7 +13,9 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+import torch
 from IPython.core.inputtransformer2 import TransformerManager
+from PIL import Image
 
 from helpers import notebooks, records, runs
 
@@ -105,6 +107,50 @@ QUICK: dict[str, Case] = {
             "moves_straight": (4.6, 5.3),
             "moves_linear": (8.5, 10.5),
             "disagreement_grows": 6,
+        },
+    ),
+    "07_digits_in_depth": Case(
+        {
+            "flow_steps": 6,
+            "sampled": 4,
+            "pairs": 1,
+            "checked": 2,
+            "draws": 1,
+            "shared": 3,
+            "shuffled": 100,
+            "witness_epochs": 1,
+        },
+        {
+            "accuracy": (0.987, 0.989),
+            "questions": "why 4, why not 9",
+            "ink_gone": (0.086, 0.090),
+            "added_off_ink": (0.76, 0.80),
+            "at_the_level_covariance_up": (0.99, 1.0),
+            "margin_is_antisymmetric": True,
+            "edges_random": (0.999, 1.001),
+            "overlap_integrated_gradients": (0.60, 0.67),
+        },
+    ),
+    "08_photographs": Case(
+        {
+            "quick": True,
+            "ranks": [1, 2],
+            "side": 160,
+            "more_photos": ["coffee"],
+            "mosaics": ["chelsea", "coffee", "camera", "motorcycle"],
+            "mosaic_side": 64,
+            "noise_samples": 2,
+            "curve_steps": 2,
+            "draws": 200,
+        },
+        {
+            "top_class": "Egyptian cat",
+            "mosaics": 1,
+            "depths": 17,
+            "tangent_residual": (0.95, 1.03),
+            "auc_nonlinear": (0.90, 0.98),
+            "auc_linear": (0.86, 0.97),
+            "largest_gain": (0.16, 0.19),
         },
     ),
 }
@@ -210,6 +256,53 @@ DIFFERENT: dict[str, Case] = {
             "moves_straight": (1.9, 2.05),
             "moves_greedy": (1.5, 1.6),
             "last_class_agreement": (0.45, 0.65),
+        },
+    ),
+    "07_digits_in_depth": Case(
+        {
+            "image": 592,
+            "beyond": 1.0,
+            "flow_steps": 8,
+            "sampled": 6,
+            "pairs": 2,
+            "checked": 3,
+            "draws": 2,
+            "shared": 4,
+            "shuffled": 120,
+            "witness_epochs": 1,
+            "seed": 1,
+        },
+        {
+            "questions": "why 5, why not 3",
+            "ink_gone": (0.049, 0.054),
+            "added_off_ink": (0.71, 0.76),
+            "edges_random": (0.999, 1.001),
+            "overlap_integrated_gradients": (0.61, 0.67),
+            "overlap_grad_cam": (0.0, 0.08),
+        },
+    ),
+    "08_photographs": Case(
+        {
+            "photo": "motorcycle",
+            "ranks": [1, 3],
+            "side": 192,
+            "more_photos": ["china"],
+            "mosaics": ["motorcycle", "flower", "coffee", "chelsea"],
+            "mosaic_side": 96,
+            "noise_samples": 4,
+            "curve_steps": 6,
+            "quick": True,
+            "draws": 500,
+            "seed": 1,
+        },
+        {
+            "top_class": "moped",
+            "mosaics": 1,
+            "depths": 17,
+            "tangent_residual": (1.1, 1.3),
+            "auc_nonlinear": (0.90, 0.98),
+            "auc_linear": (0.86, 0.97),
+            "largest_gain": (0.23, 0.27),
         },
     ),
 }
@@ -417,6 +510,36 @@ def same(left, right) -> bool:
     if isinstance(left, float) and isinstance(right, float):
         return math.isclose(left, right, rel_tol=1e-6, abs_tol=1e-12)
     return left == right
+
+
+@pytest.mark.parametrize(
+    ("model_name", "depths", "told"),
+    [("random:resnet18", 9, "Grad-CAM"), ("random:vit_b_16", 2, "Grad-CAM is left out")],
+)
+def test_photographs_takes_ones_own_photo_and_model(model_name, depths, told, tmp_path):
+    photo = tmp_path / "my photo.jpg"
+    pixels = torch.randint(0, 255, (90, 120, 3), dtype=torch.uint8, generator=torch.manual_seed(0)).numpy()
+    pixels[20:60, 30:80] = (200, 40, 40)
+    Image.fromarray(pixels).save(photo)
+    parameters = {
+        "model_name": model_name,
+        "photo": str(photo),
+        "more_photos": [str(photo)],
+        "mosaics": ["chelsea", "coffee", str(photo), "rocket"],
+        "mosaic_side": 64,
+        "quick": True,
+        "ranks": [1, 2],
+        "noise_samples": 1,
+        "shown_depths": 1,
+        "curve_steps": 1,
+        "draws": 200,
+    }
+    destination = tmp_path / "08_photographs.ipynb"
+    result = runs.run_notebook(
+        FOLDER / "08_photographs.ipynb", destination, parameters, show_progress=False, timeout=900
+    )
+    assert_recorded(result.numbers, {"depths": depths, "mosaics": 1})
+    assert told in destination.read_text(encoding="utf-8")
 
 
 @solutions

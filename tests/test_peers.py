@@ -331,7 +331,7 @@ def test_presets_have_a_cost():
     # at the input and behind the last maps: two steps, each with the gradients of six classes, which share a pass
     assert (cost.gradients, cost.part_gradients) == (12, 12)
     # what comes behind the last maps costs next to nothing
-    assert 2 * 7 + cost.forwards <= cost.work < 2 * 7 + cost.forwards + 1
+    assert 2 * 7 + cost.forwards <= cost.work < 2 * 7 + cost.forwards + 2
 
 
 def test_work_is_exact_where_it_is_known():
