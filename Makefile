@@ -51,9 +51,12 @@ format: $(STAMP) ## let ruff repair what it can
 notebooks: $(STAMP) ## re-execute the committed notebooks in place and bring them to normal form
 	$(BIN)/python -m helpers.runs execute
 
-bench: $(STAMP) ## time, memory and distances against other methods; tables in benchmarks/ (half an hour)
+# PHOTOS: a folder with a labels.csv (file, class_index); without it the photographs that packages bring.
+bench: $(STAMP) ## time, memory, distances and specificity against other methods (PHOTOS=folder for more photographs)
 	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.nearest
+	$(BIN)/python -m benchmarks.specificity $(if $(PHOTOS),--photos $(PHOTOS))
+	$(BIN)/python -m benchmarks.depths $(if $(PHOTOS),--photos $(PHOTOS))
 
 clean: ## remove what can be made again (not .venv: rm -r .venv)
 	rm -rf build .pytest_cache .ruff_cache .hypothesis
