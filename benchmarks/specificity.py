@@ -41,7 +41,7 @@ from helpers.evaluation import (
 from helpers.mean import GeometricMean
 from helpers.models import digit_net
 from helpers.nonlinear import NonlinearSaliency
-from helpers.paths import Path, Straight, StraightTangent
+from helpers.paths import Path, StraightTangent
 from helpers.photographs import load_photo, photo_folder, photograph
 from helpers.references import Blurred
 from helpers.scores import Logit, LogOdds
@@ -50,7 +50,6 @@ CACHE = HERE.parent / "build" / "specificity"
 OURS = "nonlinear (preset)"
 AT_INPUT, AT_DEPTH = "nonlinear, at the input alone", "nonlinear, at the last block alone"
 LINEAR = "linear members in the preset"
-STRAIGHT = "straight, at the input, no contrast"
 FIXED = (RANDOM, CENTRE, INK, ORACLE)
 SCORES = {"logit": Logit(), "log-odds": LogOdds()}
 
@@ -81,14 +80,13 @@ def ours_of(ours, at_input, at_depth) -> dict[str, dict]:
         AT_INPUT: {"": at_input},
         AT_DEPTH: {"": at_depth},
         LINEAR: {"": GeometricMean(linear)},
-        STRAIGHT: {"": replaced(at_input, Straight(8), "contribution")},
     }
 
 
-def replaced(member: NonlinearSaliency, path: Path, readout=None) -> NonlinearSaliency:
-    """The same member with another path (and readout): so that these alone make the difference."""
+def replaced(member: NonlinearSaliency, path: Path) -> NonlinearSaliency:
+    """The same member with another path, so that the path alone makes the difference."""
     return NonlinearSaliency(
-        member.forward_func, member.score, member.coordinates, path=path, readout=readout or member.readout
+        member.forward_func, member.score, member.coordinates, path=path, readout=member.readout
     )
 
 
@@ -318,7 +316,7 @@ def main() -> None:
     parser.add_argument("--photos", type=File, help="folder with a labels.csv (file, class_index)")
     parser.add_argument("--grids", type=int, default=200, help="reporting grids of digits")
     parser.add_argument("--choosing", type=int, default=60, help="choosing grids of digits")
-    parser.add_argument("--photo-grids", type=int, default=20, help="reporting grids of photographs")
+    parser.add_argument("--photo-grids", type=int, default=14, help="reporting grids of photographs")
     parser.add_argument("--photo-choosing", type=int, default=16, help="choosing grids of photographs")
     parser.add_argument("--confidence", type=float, default=0.9, help="of a photograph alone")
     options = parser.parse_args()
