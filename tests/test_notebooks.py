@@ -153,6 +153,17 @@ QUICK: dict[str, Case] = {
             "largest_gain": (0.16, 0.19),
         },
     ),
+    "09_scoreboard": Case(
+        {"recompute": 4, "draws": 500},
+        {
+            "digits_others": (0.95, 1.0),
+            "photographs_others": (0.95, 1.0),
+            "gain_follows_residual": (0.2, 0.6),
+            "share_of_occlusion": (0.1, 0.3334),
+            "affine_agreement": True,
+            "recomputed": 4,
+        },
+    ),
 }
 
 # Deliberately other sets: other data, class, score or level, not only another size.
@@ -304,6 +315,10 @@ DIFFERENT: dict[str, Case] = {
             "auc_linear": (0.86, 0.97),
             "largest_gain": (0.23, 0.27),
         },
+    ),
+    "09_scoreboard": Case(
+        {"task": "digits", "recompute": 6, "margin": 0.0, "draws": 500, "seed": 1},
+        {"c5_cases_held": 3, "affine_agreement": True, "recomputed": 6},
     ),
 }
 

@@ -1,0 +1,156 @@
+"""The scoreboard: the measured tables of benchmarks/, their figures, and the rules of the verdicts."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from helpers import peers, presets
+from helpers.datasets import mnist5k
+from helpers.evaluation import cell_maps, grid_pointing, make_grids
+from helpers.models import digit_net
+from helpers.plots import COLOURS, DASHES, MARKERS, STYLE
+
+FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
+OURS = "nonlinear (preset)"
+PARTS = ("best-ranked class", "other classes")
+EQUAL, BETTER, NEITHER, TOO_FEW = "equal or better", "better", "not shown", "too few images"
+FEWEST = 10
+
+
+def table(name: str) -> pd.DataFrame:
+    """A measured table: "specificity" (a row a task, method, smoothing and part) or "depths".
+
+    Raises:
+        FileNotFoundError: it has not been measured; the message says how.
+    """
+    file = FOLDER / f"{name}.csv"
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"benchmarks/{name}.csv: no such table; `python -m benchmarks.{name}` writes it."
+        )
+    return pd.read_csv(file)
+
+
+def chosen(rows: pd.DataFrame, task: str) -> pd.DataFrame:
+    """The rows of a task at the smoothing that each method chose, the best for the other classes first."""
+    found = rows[(rows["task"] == task) & rows["chosen"].astype(bool)]
+    others = found[found["part"] == "other classes"].set_index("method")["rank_auc"]
+    order = found["method"].map(others).rank(ascending=False, method="first")
+    return found.assign(order=order).sort_values(["order", "part"], kind="stable").drop(columns="order")
+
+
+def verdicts(rows: pd.DataFrame, task: str, rivals: Sequence[str], margin: float = 0.01) -> pd.DataFrame:
+    """Ours against each peer, one row a peer, one column a part.
+
+    "better": the interval of the difference is above 0, after Holm's correction; "equal or better": its lower
+    end is above -margin; else "not shown". Of a task with fewer than `FEWEST` images nothing is said.
+
+    Args:
+        rivals: beginnings of the methods' names.
+
+    Raises:
+        ValueError: a rival that the task has no row of.
+    """
+    found = chosen(rows, task)
+    result = {}
+    for peer in rivals:
+        own = found[found["method"].str.startswith(peer)].set_index("part")
+        if not len(own):
+            raise ValueError(f"rivals: expected methods of {task}; got {peer!r}.")
+        result[peer] = {}
+        for part in PARTS:
+            better = str(own["better"][part]) == "True"
+            equal = own["difference_low"][part] > -margin
+            verdict = BETTER if better else EQUAL if equal else NEITHER
+            result[peer][part] = verdict if own["images"][part] >= FEWEST else TOO_FEW
+    return pd.DataFrame(result).T
+
+
+def pareto(cost: Sequence[float], quality: Sequence[float]) -> np.ndarray:
+    """Which points no other beats in both: bool, (n,). Lower cost and higher quality are better."""
+    cost, quality = np.asarray(cost, float), np.asarray(quality, float)
+    no_dearer = cost[None] <= cost[:, None]
+    no_worse = quality[None] >= quality[:, None]
+    strictly = (cost[None] < cost[:, None]) | (quality[None] > quality[:, None])
+    return ~(no_dearer & no_worse & strictly).any(1)
+
+
+def measured_anew(count: int, seed: int = 0, smoothing: float = 4.0) -> pd.Series:
+    """Mean rank AUC of the digits' preset and of the standard peers on so many grids, the best first.
+
+    All have default settings and the same smoothing: a check of the table, where both were chosen, no replacement.
+
+    Raises:
+        ValueError: a count below 1.
+    """
+    split, net = mnist5k(), digit_net()
+    grids = make_grids(split.test_inputs, split.test_targets, net, count, seed=seed, part="reporting")
+    methods = {OURS: presets.digits(net), **peers.standard_peers(net, net.features[-1], 0.0, window=10)}
+    maps = {name: cell_maps(_call(method), grids) for name, method in methods.items()}
+    scores = grid_pointing(maps, grids, 1, smoothing, seed=seed, show_progress=False)
+    return scores.groupby("method")["rank_auc"].mean().sort_values(ascending=False)
+
+
+def _call(method):
+    return lambda inputs, target: method.attribute(inputs, target=target)
+
+
+def curves_figure(rows: pd.DataFrame, task: str, methods: Sequence[str]) -> Figure:
+    """Rank AUC over the smoothing that all maps get, one panel a part, one line a method."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(9.0, 4.4))
+        panels = figure.subplots(1, len(PARTS), sharey=True)
+        for axes, part in zip(panels, PARTS, strict=True):
+            for k, method in enumerate(methods):
+                line = rows[(rows["task"] == task) & (rows["method"] == method) & (rows["part"] == part)]
+                line = line.sort_values("smoothing")
+                axes.plot(
+                    line["smoothing"],
+                    line["rank_auc"],
+                    color=COLOURS[k % len(COLOURS)],
+                    linestyle=DASHES[k % len(DASHES)],
+                    marker=MARKERS[k % len(MARKERS)],
+                    label=method,
+                )
+            axes.axhline(0.5, color="black", linestyle="--", linewidth=1.0)
+            axes.set(title=f"{task}: {part}", xlabel="smoothing of every map (px)")
+            axes.grid(True)
+        panels[0].set_ylabel("rank AUC (chance 0.5)")
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    return figure
+
+
+def cost_figure(rows: pd.DataFrame, task: str, part: str = "other classes") -> Figure:
+    """Rank AUC against the arithmetic of a map, with the front that nothing beats in both."""
+    found = chosen(rows, task)
+    found = found[(found["part"] == part) & (found["work"] > 0)]
+    front = found[pareto(found["work"], found["rank_auc"])].sort_values("work")
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(7.6, 4.6))
+        axes = figure.subplots()
+        axes.plot(front["work"], front["rank_auc"], color="black", linewidth=1.0, drawstyle="steps-post")
+        for k, row in enumerate(found.itertuples()):
+            axes.plot(
+                row.work,
+                row.rank_auc,
+                linestyle="none",
+                # another marker once the colours begin again
+                marker=MARKERS[(k + k // len(COLOURS)) % len(MARKERS)],
+                color=COLOURS[k % len(COLOURS)],
+                markersize=8,
+                label=row.method,
+            )
+        axes.set(
+            xscale="log",
+            xlabel="arithmetic of one map, in forward passes",
+            ylabel="rank AUC (chance 0.5)",
+            title=f"{task}: {part}",
+        )
+        axes.grid(True)
+        figure.legend(loc="outside right center", frameon=False)
+    return figure

@@ -1,0 +1,78 @@
+"""helpers.scoreboard: the tables, the front, and the rules of the verdicts."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers import scoreboard
+
+
+def row(method, part, auc, low=None, better=None, smoothing=0, chosen=True, work=1.0, images=10):
+    return {
+        "task": "toy", "method": method, "part": part, "rank_auc": auc, "difference_low": low, "better": better,
+        "smoothing": smoothing, "chosen": chosen, "work": work, "images": images,
+    }  # fmt: skip
+
+
+BEST, OTHER = scoreboard.PARTS
+ROWS = pd.DataFrame(
+    [row(scoreboard.OURS, part, 0.9, work=5.0) for part in scoreboard.PARTS]
+    + [row("good, here", BEST, 0.9, -0.02, False), row("good, here", OTHER, 0.89, -0.005, False)]
+    + [row("bad", part, 0.6, 0.2, True, work=9.0) for part in scoreboard.PARTS]
+    + [row("bad", OTHER, 0.99, 0.2, True, smoothing=4, chosen=False)]
+)
+
+
+def test_verdicts_follow_their_rules():
+    table = scoreboard.verdicts(ROWS, "toy", ["good", "bad"])
+    assert table.loc["good"].to_dict() == {
+        "best-ranked class": scoreboard.NEITHER,
+        "other classes": scoreboard.EQUAL,
+    }
+    assert (table.loc["bad"] == scoreboard.BETTER).all()
+    few = scoreboard.verdicts(ROWS.assign(images=9), "toy", ["good", "bad"])
+    assert (few == scoreboard.TOO_FEW).all(axis=None)
+    with pytest.raises(ValueError, match="rivals: expected methods of toy; got 'absent'"):
+        scoreboard.verdicts(ROWS, "toy", ["absent"])
+
+
+def test_only_the_chosen_smoothing_is_shown_the_best_first():
+    found = scoreboard.chosen(ROWS, "toy")
+    assert list(found["method"].unique()) == [scoreboard.OURS, "good, here", "bad"]
+    assert len(found) == 6
+
+
+def test_the_front_is_what_nothing_beats_in_both():
+    front = scoreboard.pareto([1, 2, 2, 5, 6], [0.5, 0.7, 0.6, 0.7, 0.9])
+    assert front.tolist() == [True, True, False, False, True]
+    assert scoreboard.pareto([1, 1], [0.5, 0.5]).all()
+    assert isinstance(front, np.ndarray)
+
+
+def test_figures_have_a_line_and_a_point_a_method():
+    curves = scoreboard.curves_figure(ROWS, "toy", [scoreboard.OURS, "bad"])
+    left, right = curves.axes
+    assert [line.get_label() for line in right.get_lines()[:2]] == [scoreboard.OURS, "bad"]
+    assert right.get_lines()[1].get_xdata().tolist() == [0, 4]
+    assert left.get_title() == "toy: best-ranked class"
+    axes = scoreboard.cost_figure(ROWS, "toy").axes[0]
+    front, *points = axes.get_lines()
+    assert front.get_xdata().tolist() == [1.0, 5.0]
+    assert len(points) == 3
+
+
+def test_the_tables_are_there_and_a_missing_one_says_how_to_make_it():
+    specificity = scoreboard.table("specificity")
+    assert {"digits", "photographs"} <= set(specificity["task"])
+    assert scoreboard.OURS in set(specificity["method"])
+    digits = specificity[(specificity["task"] == "digits") & (specificity["method"] == scoreboard.OURS)]
+    assert digits["grids"].min() >= 200
+    assert {"gain", "residual"} <= set(scoreboard.table("depths").columns)
+    with pytest.raises(FileNotFoundError, match="benchmarks.nothing"):
+        scoreboard.table("nothing")
+
+
+def test_a_small_table_can_be_measured_anew():
+    means = scoreboard.measured_anew(2)
+    assert means.is_monotonic_decreasing
+    assert means[scoreboard.OURS] > 0.9 > means["gradient"]
