@@ -19,11 +19,7 @@ class Blurred:
         require_width("Blurred(width)", self.width)
 
     def __call__(self, inputs: Tensor) -> Tensor:
-        if inputs.ndim != 4:
-            raise ValueError(
-                f"Blurred(width): expected images of shape (N, C, H, W); got {tuple(inputs.shape)}. "
-                "Use Constant(value) or a tensor as the reference."
-            )
+        _require_images("Blurred(width)", inputs)
         return gaussian_blur(inputs, self.width)
 
 
@@ -50,3 +46,38 @@ class DataMean:
                 f"got {tuple(self.examples.shape)}."
             )
         return self.examples.to(inputs).mean(0, keepdim=True).expand_as(inputs)
+
+
+@dataclass(frozen=True)
+class OwnMean:
+    """Each channel's mean over the example itself, everywhere: images (N, C, H, W)."""
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        _require_images("OwnMean", inputs)
+        return inputs.mean((-2, -1), keepdim=True).expand_as(inputs)
+
+
+@dataclass(frozen=True)
+class OwnNoise:
+    """Independent normal noise with each channel's mean and standard deviation: images (N, C, H, W).
+
+    The same images in the same order get the same noise.
+    """
+
+    seed: int = 0
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        _require_images("OwnNoise", inputs)
+        generator = torch.Generator().manual_seed(self.seed)
+        # drawn on the CPU, so that it is the same on every device
+        noise = torch.randn(inputs.shape, generator=generator).to(inputs)
+        deviation, mean = torch.std_mean(inputs, (-2, -1), correction=0, keepdim=True)
+        return mean + deviation * noise
+
+
+def _require_images(name: str, inputs: Tensor) -> None:
+    if inputs.ndim != 4:
+        raise ValueError(
+            f"{name}: expected images of shape (N, C, H, W); got {tuple(inputs.shape)}. "
+            "Use Constant(value) or a tensor as the reference."
+        )
