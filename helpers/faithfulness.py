@@ -25,6 +25,7 @@ from helpers.scores import LogOdds, Score
 
 Fill = Callable[[Tensor], Tensor]
 Kind = Literal["deletion", "insertion"]
+BATCH = 8
 
 
 def fills(width: float, seed: int = 0) -> dict[str, Fill]:
@@ -139,32 +140,31 @@ def infidelity(
     contributions: Tensor,
     fill: Fill,
     square: int,
-    share: float = 0.5,
     samples: int = 32,
     seed: int = 0,
 ) -> Tensor:
-    """How badly contributions add up to what the score loses when random squares are replaced; 0 is best.
+    """How badly contributions add up to what the score loses when a random window is replaced; 0 is best.
 
-    captum's infidelity with ``normalize=True``: the mean squared difference between the sum of the replaced
-    squares' contributions, scaled by the best factor, and the change of the score (Yeh et al. 2019, arXiv
-    1901.09392, section 2), here divided by the mean squared change: 0 for sums that are right up to a factor,
-    1 for those that tell nothing.
+    captum's infidelity with ``normalize=True``: the mean squared difference between the sum of the window's
+    contributions, scaled by the best factor, and the change of the score (Yeh et al. 2019, arXiv 1901.09392,
+    section 2), here divided by the mean squared change: 0 for sums that are right up to a factor, 1 for those
+    that tell nothing. A map that is the same everywhere may come out well below 1, because larger windows
+    change more: a random map belongs in every table.
 
     Args:
         function: from images (N, C, H, W) to scores (N,), without a target.
         images: (N, C, H, W).
         contributions: of the pixels, in units of the score: (N, H, W), or (N, C, H, W).
         fill: what takes a square's place; the contributions' own reference, if it is to be fair to them.
-        square: side of a square in pixels; squares are drawn, not pixels.
-        share: probability of a square to be replaced, between 0 and 1.
-        samples: random choices of squares.
-        seed: of the choices: the same for every map.
+        square: side of a square in pixels; windows are rectangles of squares, up to half of the image's side.
+        samples: random windows.
+        seed: of the windows: the same for every map and image.
 
     Returns:
         (N,), float64; NaN where the score does not change.
 
     Raises:
-        ValueError: contributions of another shape, a share that is no probability between 0 and 1.
+        ValueError: contributions of another shape.
     """
     if contributions.shape == (len(images), *images.shape[2:]):
         # a third to each of three channels: squares are replaced in all of them at once
@@ -174,32 +174,45 @@ def infidelity(
             "contributions: expected those of the images, shape (N, H, W) or (N, C, H, W); got shapes "
             f"{tuple(contributions.shape)} and {tuple(images.shape)}."
         )
-    if not 0 < share < 1:
-        raise ValueError(f"share: expected a number between 0 and 1; got {share!r}.")
     require_count("samples", samples)
-    squares = (images.shape[2] // square) * (images.shape[3] // square)
-    drawn = torch.rand(samples, squares, generator=torch.Generator().manual_seed(seed)) < share
+    drawn = _windows(images.shape[2] // square, images.shape[3] // square, samples, seed)
     with torch.no_grad():
         other = fill(images)
         values = []
-        # image by image: memory is that of one image's samples
-        for image, filled, contribution in zip(
-            images.split(1), other.split(1), contributions.split(1), strict=True
-        ):
+        # image by image and a few samples at a time: memory is that of a few images
+        for image, filled, own in zip(images.split(1), other.split(1), contributions.split(1), strict=True):
             mask = _pixels(drawn, image, square)
             changed = torch.where(mask, filled, image)
+            steps = iter(zip(mask.to(image).split(BATCH), changed.split(BATCH), strict=True))
+
+            def next_samples(inputs: Tensor, steps=steps) -> tuple[Tensor, Tensor]:
+                mask, changed = next(steps)
+                return mask.expand_as(inputs), changed
+
             value = metrics.infidelity(
                 function,
-                lambda inputs, mask=mask, changed=changed: (mask.to(inputs).expand_as(inputs), changed),
+                next_samples,
                 image,
-                contribution.to(image),
+                own.to(image),
                 n_perturb_samples=samples,
-                max_examples_per_batch=samples,
+                max_examples_per_batch=BATCH,
                 normalize=True,
             )
-            size = (function(image) - function(changed)).square().mean()
+            after = torch.cat([function(few) for few in changed.split(BATCH)])
+            size = (function(image) - after).square().mean()
             values.append((value[0] / size if size > 0 else torch.full_like(size, torch.nan)).double().cpu())
     return torch.stack(values)
+
+
+def _windows(height: int, width: int, samples: int, seed: int) -> Tensor:
+    """Rectangles of squares, of random sides up to half of the image's: bool, (samples, height * width)."""
+    draw = np.random.default_rng(seed)
+    masks = torch.zeros(samples, height, width, dtype=torch.bool)
+    for mask in masks:
+        high, wide = (draw.integers(1, max(1, side // 2) + 1) for side in (height, width))
+        top, left = draw.integers(height - high + 1), draw.integers(width - wide + 1)
+        mask[top : top + high, left : left + wide] = True
+    return masks.flatten(1)
 
 
 def sensitivity(
@@ -232,7 +245,8 @@ def sensitivity(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # captum draws from the global generator
         return metrics.sensitivity_max(
-            lambda inputs, **_: method(*inputs),  # captum hands over a tuple
+            # captum hands over tuples, and takes a single tensor for a tuple of its rows
+            lambda inputs, **_: (method(*inputs),),
             images,
             perturb_radius=radius,
             n_perturb_samples=samples,
