@@ -22,7 +22,8 @@ FEWEST = 10
 
 
 def table(name: str) -> pd.DataFrame:
-    """A measured table: "specificity" (a row a task, method, smoothing and part) or "depths".
+    """A measured table, named after its bench: "specificity" (a row a task, method, smoothing and part), "depths",
+    or "faithfulness" (a row a task, method, metric, fill, score and rank).
 
     Raises:
         FileNotFoundError: it has not been measured; the message says how.
@@ -154,3 +155,74 @@ def cost_figure(rows: pd.DataFrame, task: str, part: str = "other classes") -> F
         axes.grid(True)
         figure.legend(loc="outside right center", frameon=False)
     return figure
+
+
+def perturbation_figure(rows: pd.DataFrame, task: str, score: str = "log-odds", rank: int = 0) -> Figure:
+    """Deletion and insertion, one row a method, one marker a fill, with intervals; the lowest deletion on top.
+
+    Args:
+        rows: the table "faithfulness".
+        score: what the curves follow: "log-odds" or "probability".
+        rank: 0 for the class that the model puts first, 1 for the second.
+
+    Raises:
+        ValueError: nothing was measured of that task, score or rank.
+    """
+    found = perturbations(rows, task, score, rank)
+    order = (
+        found[found["metric"] == "deletion"].groupby("method")["value"].mean().sort_values(ascending=False)
+    )
+    fills = list(dict.fromkeys(found["fill"]))
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(9.6, 0.42 * len(order) + 1.4))
+        panels = figure.subplots(1, 2, sharey=True)
+        for axes, metric, better in zip(panels, ("deletion", "insertion"), ("left", "right"), strict=True):
+            for k, fill in enumerate(fills):
+                own = (
+                    found[(found["metric"] == metric) & (found["fill"] == fill)]
+                    .set_index("method")
+                    .loc[order.index]
+                )
+                axes.errorbar(
+                    own["value"],
+                    np.arange(len(order)) + 0.2 * (1 - k),
+                    xerr=[own["value"] - own["low"], own["high"] - own["value"]],
+                    linestyle="none",
+                    marker=MARKERS[k],
+                    color=COLOURS[k],
+                    label=f"{fill} fill",
+                )
+            axes.set(title=f"{metric}: further {better} is better", xlabel=f"mean {score} along the curve")
+            axes.set_yticks(range(len(order)), order.index)
+            axes.grid(True, axis="x")
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    return figure
+
+
+def perturbations(rows: pd.DataFrame, task: str, score: str = "log-odds", rank: int = 0) -> pd.DataFrame:
+    """The rows of deletion and insertion of a task; arguments and errors as in `perturbation_figure`."""
+    found = rows[
+        (rows["task"] == task)
+        & rows["metric"].isin(["deletion", "insertion"])
+        & (rows["score"] == score)
+        & (rows["rank"] == rank)
+    ]
+    if not len(found):
+        tasks = ", ".join(rows["task"].unique())
+        raise ValueError(
+            f"task, score, rank: expected a measured combination (tasks: {tasks}); got {task!r}, {score!r}, "
+            f"{rank!r}."
+        )
+    return found
+
+
+def places(found: pd.DataFrame) -> pd.DataFrame:
+    """Each method's place, 1 the best, by every fill: rows methods, columns (metric, fill).
+
+    Args:
+        found: of `perturbations`.
+    """
+    wide = found.pivot(index="method", columns=["metric", "fill"], values="value")
+    signs = [1.0 if metric == "deletion" else -1.0 for metric in wide.columns.get_level_values(0)]
+    return (wide * signs).rank(method="min").astype(int)

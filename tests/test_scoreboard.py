@@ -76,3 +76,39 @@ def test_a_small_table_can_be_measured_anew():
     means = scoreboard.measured_anew(2)
     assert means.is_monotonic_decreasing
     assert means[scoreboard.OURS] > 0.9 > means["gradient"]
+
+
+def measured(method, metric, fill, value, rank=0):
+    return {
+        "task": "toy", "method": method, "metric": metric, "fill": fill, "score": "log-odds", "rank": rank,
+        "value": value, "low": value - 0.5, "high": value + 0.5,
+    }  # fmt: skip
+
+
+FAITHFUL = pd.DataFrame(
+    [measured("a", "deletion", fill, -3.0) for fill in ("mean", "noise")]
+    + [measured("b", "deletion", "mean", -4.0), measured("b", "deletion", "noise", -1.0)]
+    + [measured(m, "insertion", fill, v) for m, v in (("a", 2.0), ("b", 1.0)) for fill in ("mean", "noise")]
+    + [measured("a", "infidelity", "mean", 0.5), measured("a", "deletion", "mean", 9.0, rank=1)]
+)
+
+
+def test_places_know_that_deletion_should_fall_and_insertion_rise():
+    table = scoreboard.places(scoreboard.perturbations(FAITHFUL, "toy"))
+    assert table.loc["a"].to_dict() == {
+        ("deletion", "mean"): 2,
+        ("deletion", "noise"): 1,
+        ("insertion", "mean"): 1,
+        ("insertion", "noise"): 1,
+    }
+    assert table.loc["b", ("deletion", "mean")] == 1
+    with pytest.raises(ValueError, match="tasks: toy"):
+        scoreboard.perturbations(FAITHFUL, "other")
+
+
+def test_the_figure_of_faithfulness_has_the_lowest_deletion_on_top():
+    figure = scoreboard.perturbation_figure(FAITHFUL, "toy")
+    left, right = figure.axes
+    assert [label.get_text() for label in left.get_yticklabels()] == ["b", "a"]
+    assert left.containers[0].lines[0].get_xdata().tolist() == [-4.0, -3.0]
+    assert right.containers[1].lines[0].get_xdata().tolist() == [1.0, 2.0]
