@@ -1,6 +1,6 @@
 """The scoreboard: the measured tables of benchmarks/, their figures, and the rules of the verdicts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from helpers import peers, presets
 from helpers.datasets import mnist5k
 from helpers.evaluation import cell_maps, grid_pointing, make_grids
+from helpers.faithfulness import rank_agreement
 from helpers.models import digit_net
-from helpers.plots import COLOURS, DASHES, MARKERS, STYLE
+from helpers.plots import COLOUR_MAPS, COLOURS, DASHES, MARKERS, STYLE
 
 FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
 OURS = "nonlinear (preset)"
@@ -158,7 +159,10 @@ def cost_figure(rows: pd.DataFrame, task: str, part: str = "other classes") -> F
 
 
 def perturbation_figure(rows: pd.DataFrame, task: str, score: str = "log-odds", rank: int = 0) -> Figure:
-    """Deletion and insertion, one row a method, one marker a fill, with intervals; the lowest deletion on top.
+    """How much better than the preset a method's deletion and insertion are: a row a method, a marker a fill.
+
+    The best on average on top; bars are 95 % intervals of the paired difference. Right of 0 is better than the
+    preset: a lower mean of the deletion curve, a higher one of the insertion curve.
 
     Args:
         rows: the table "faithfulness".
@@ -169,31 +173,26 @@ def perturbation_figure(rows: pd.DataFrame, task: str, score: str = "log-odds", 
         ValueError: nothing was measured of that task, score or rank.
     """
     found = perturbations(rows, task, score, rank)
-    order = (
-        found[found["metric"] == "deletion"].groupby("method")["value"].mean().sort_values(ascending=False)
-    )
-    fills = list(dict.fromkeys(found["fill"]))
+    order = found.groupby("method")["advantage"].mean().fillna(0.0).sort_values().index
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 0.42 * len(order) + 1.4))
-        panels = figure.subplots(1, 2, sharey=True)
-        for axes, metric, better in zip(panels, ("deletion", "insertion"), ("left", "right"), strict=True):
-            for k, fill in enumerate(fills):
-                own = (
-                    found[(found["metric"] == metric) & (found["fill"] == fill)]
-                    .set_index("method")
-                    .loc[order.index]
-                )
+        panels = figure.subplots(1, 2, sharey=True, sharex=True)
+        for axes, metric in zip(panels, ("deletion", "insertion"), strict=True):
+            for k, (fill, own) in enumerate(found[found["metric"] == metric].groupby("fill", sort=False)):
+                own = own.set_index("method").loc[order]
+                middle = own["advantage"]
                 axes.errorbar(
-                    own["value"],
-                    np.arange(len(order)) + 0.2 * (1 - k),
-                    xerr=[own["value"] - own["low"], own["high"] - own["value"]],
+                    middle,
+                    np.arange(len(order)) + 0.22 * (1 - k),
+                    xerr=[middle - own["advantage_low"], own["advantage_high"] - middle],
                     linestyle="none",
                     marker=MARKERS[k],
                     color=COLOURS[k],
                     label=f"{fill} fill",
                 )
-            axes.set(title=f"{metric}: further {better} is better", xlabel=f"mean {score} along the curve")
-            axes.set_yticks(range(len(order)), order.index)
+            axes.axvline(0.0, color="black", linewidth=1.0)
+            axes.set(title=f"{task}: {metric}", xlabel=f"better than the preset by ({score})")
+            axes.set_yticks(range(len(order)), order)
             axes.grid(True, axis="x")
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
@@ -215,6 +214,66 @@ def perturbations(rows: pd.DataFrame, task: str, score: str = "log-odds", rank: 
             f"{rank!r}."
         )
     return found
+
+
+def duels(found: pd.DataFrame) -> pd.DataFrame:
+    """By how many of the ways to measure the preset is better than each method, or worse, by the 95 % interval.
+
+    Args:
+        found: of `perturbations`.
+
+    Returns:
+        One row a method; columns preset better, not shown, preset worse: counts of (metric, fill).
+    """
+    others = found[found["method"] != OURS]
+    counts = pd.DataFrame(
+        {
+            "preset better": (others["advantage_high"] < 0).groupby(others["method"], sort=False).sum(),
+            "preset worse": (others["advantage_low"] > 0).groupby(others["method"], sort=False).sum(),
+        }
+    )
+    ways = others.groupby("method", sort=False).size()
+    counts.insert(1, "not shown", ways - counts.sum(axis=1))
+    return counts.rename_axis(None)
+
+
+def metric_agreement(rows: pd.DataFrame, specificity: pd.DataFrame, task: str, rank: int = 0) -> pd.DataFrame:
+    """Do deletion and insertion, by every fill and score, and rank AUC put the methods in the same order?
+
+    Args:
+        rows: the table "faithfulness".
+        specificity: the table "specificity", for rank AUC at the chosen smoothing: of the best-ranked class for
+            rank 0, of the other classes for rank 1.
+
+    Returns:
+        (metrics, metrics), as `helpers.faithfulness.rank_agreement`, over the methods of both tables.
+    """
+    both = [perturbations(rows, task, score, rank) for score in ("log-odds", "probability")]
+    found = pd.concat(both)
+    names = found["metric"] + ", " + found["fill"] + ", " + found["score"]
+    wide = found.assign(name=names).pivot(index="method", columns="name", values="value")[names.unique()]
+    auc = chosen(specificity, task)
+    wide["rank AUC"] = auc[auc["part"] == PARTS[rank]].set_index("method")["rank_auc"]
+    wide = wide.dropna().rename_axis(columns=None)
+    return rank_agreement(wide, {name: not name.startswith("deletion") for name in wide.columns})
+
+
+def agreement_figure(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    """Rank agreement between metrics, one panel a task.
+
+    Args:
+        tables: task -> (metrics, metrics), of `helpers.faithfulness.rank_agreement`; the same metrics in all.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(3.4 * len(tables) + 3.4, 4.6))
+        panels = np.atleast_1d(figure.subplots(1, len(tables), sharey=True))
+        for axes, (task, table) in zip(panels, tables.items(), strict=True):
+            image = axes.imshow(table, cmap=COLOUR_MAPS["signed"], vmin=-1, vmax=1)
+            axes.set_title(task)
+            axes.set_xticks(range(len(table)), table.columns, rotation=90)
+            axes.set_yticks(range(len(table)), table.index)
+        figure.colorbar(image, ax=list(panels), label="rank correlation over the methods", shrink=0.8)
+    return figure
 
 
 def places(found: pd.DataFrame) -> pd.DataFrame:

@@ -81,7 +81,7 @@ def test_a_small_table_can_be_measured_anew():
 def measured(method, metric, fill, value, rank=0):
     return {
         "task": "toy", "method": method, "metric": metric, "fill": fill, "score": "log-odds", "rank": rank,
-        "value": value, "low": value - 0.5, "high": value + 0.5,
+        "value": value, "advantage": value, "advantage_low": value - 0.5, "advantage_high": value + 0.5,
     }  # fmt: skip
 
 
@@ -106,9 +106,45 @@ def test_places_know_that_deletion_should_fall_and_insertion_rise():
         scoreboard.perturbations(FAITHFUL, "other")
 
 
-def test_the_figure_of_faithfulness_has_the_lowest_deletion_on_top():
+def test_the_figure_of_faithfulness_has_the_best_on_top():
     figure = scoreboard.perturbation_figure(FAITHFUL, "toy")
     left, right = figure.axes
     assert [label.get_text() for label in left.get_yticklabels()] == ["b", "a"]
     assert left.containers[0].lines[0].get_xdata().tolist() == [-4.0, -3.0]
     assert right.containers[1].lines[0].get_xdata().tolist() == [1.0, 2.0]
+
+
+def test_duels_count_intervals_that_leave_out_zero():
+    rows = pd.concat([FAITHFUL, pd.DataFrame([measured(scoreboard.OURS, "deletion", "mean", np.nan)])])
+    table = scoreboard.duels(scoreboard.perturbations(rows, "toy"))
+    assert table.loc["a"].tolist() == [2, 0, 2]
+    assert table.loc["b"].tolist() == [2, 0, 2]
+    near = rows.assign(advantage_low=-1.0, advantage_high=1.0)
+    assert (scoreboard.duels(scoreboard.perturbations(near, "toy"))["not shown"] == 4).all()
+    assert scoreboard.OURS not in table.index
+
+
+def test_the_agreement_figure_is_centred_at_zero():
+    table = pd.DataFrame([[1.0, -0.5], [-0.5, 1.0]], index=["x", "y"], columns=["x", "y"])
+    figure = scoreboard.agreement_figure({"one": table, "two": table})
+    image = figure.axes[0].get_images()[0]
+    assert image.get_clim() == (-1, 1)
+    assert [axes.get_title() for axes in figure.axes[:2]] == ["one", "two"]
+
+
+def test_metrics_that_order_alike_agree():
+    faithful = pd.concat(
+        [
+            pd.DataFrame(
+                [measured(m, kind, "mean", sign * v) for m, v in (("a", 3.0), ("b", 2.0), ("c", 1.0))]
+            )
+            for kind, sign in (("deletion", -1.0), ("insertion", 1.0))
+        ]
+    )
+    faithful = pd.concat([faithful, faithful.assign(score="probability")])
+    auc = pd.DataFrame(
+        [row(m, part, v) for part in scoreboard.PARTS for m, v in (("a", 0.7), ("b", 0.8), ("c", 0.9))]
+    )
+    table = scoreboard.metric_agreement(faithful, auc, "toy")
+    assert table.loc["deletion, mean, log-odds", "insertion, mean, probability"] == pytest.approx(1)
+    assert table.loc["deletion, mean, log-odds", "rank AUC"] == pytest.approx(-1)
