@@ -52,11 +52,12 @@ notebooks: $(STAMP) ## re-execute the committed notebooks in place and bring the
 	$(BIN)/python -m helpers.runs execute
 
 # PHOTOS: a folder with a labels.csv (file, class_index); without it the photographs that packages bring.
-bench: $(STAMP) ## time, memory, distances and specificity against other methods (PHOTOS=folder for more photographs)
+bench: $(STAMP) ## time, memory, distances, specificity and faithfulness against other methods (PHOTOS=folder for more photographs)
 	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.nearest
 	$(BIN)/python -m benchmarks.specificity $(if $(PHOTOS),--photos $(PHOTOS))
 	$(BIN)/python -m benchmarks.depths $(if $(PHOTOS),--photos $(PHOTOS))
+	$(BIN)/python -m benchmarks.faithfulness $(if $(PHOTOS),--photos $(PHOTOS))
 
 clean: ## remove what can be made again (not .venv: rm -r .venv)
 	rm -rf build .pytest_cache .ruff_cache .hypothesis

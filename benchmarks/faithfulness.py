@@ -254,7 +254,8 @@ def summary(task: Task, rows: pd.DataFrame) -> pd.DataFrame:
     """Means with intervals by image, and how much better than ours by pairs; of the overlap the ratio of means."""
     table = []
     keys = ["method", "metric", "fill", "score", "rank"]
-    ours = rows[rows["method"] == specificity.OURS].set_index([*keys[1:], "image"])["value"]
+    own = rows[rows["method"] == specificity.OURS]
+    ours = own.set_index([*keys[1:], "image"])["value"].sort_index()
     for (method, metric, fill, score, rank), own in rows.groupby(keys, sort=False):
         value = own["value"].dropna()
         if metric.startswith("overlap") or not len(value):

@@ -5,7 +5,7 @@ The floors of the house, each importing only from those below it::
     runs, notebooks, records                            what a person touches: papermill runs, their results
     scoreboard                                          the verdicts on the claims
     plots, sheets, tabular, depths, sanity              looking, and what single notebooks measure
-    evaluation, peers                                   measuring
+    evaluation, faithfulness, peers                     measuring
     presets, mean                                       ready-made members of the class, and means of members
     nonlinear, contrast                                 NonlinearSaliency, Explanation: the one entrance
     paths                                               tangent, straight, flow, secant, nearest
