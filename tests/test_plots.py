@@ -19,7 +19,7 @@ from matplotlib.image import AxesImage
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter
 from PIL import Image
-from skimage.color import rgb2lab
+from skimage.color import deltaE_ciede2000, rgb2lab
 
 from helpers import plots
 
@@ -88,6 +88,54 @@ def test_signed_colour_maps_are_symmetric_about_a_light_centre(name):
     red, _, blue = plots.COLOUR_MAPS[name](1.0)[:3]
     assert red > blue  # positive is red
     assert plots.COLOUR_MAPS[name](0.5)[:3] == pytest.approx((0.97, 0.97, 0.97), abs=0.02)
+
+
+# Linear RGB as seen without one kind of cone: Machado, Oliveira & Fernandes 2009, doi 10.1109/TVCG.2009.113, severity 1.
+DEFICIENCIES = {
+    "protanopia": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deuteranopia": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+    "tritanopia": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
+    ],
+}
+
+
+def seen(colours, deficiency):
+    """Colours (n, 3) in sRGB as L*a*b* (n, 3), as seen with that deficiency."""
+    colours = np.asarray(colours, float)
+    linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
+    linear = (linear @ np.array(DEFICIENCIES[deficiency]).T).clip(0, 1)
+    back = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return rgb2lab(back[None])[0]
+
+
+@pytest.mark.parametrize("deficiency", DEFICIENCIES)
+def test_colours_of_lines_can_be_told_apart_with_a_colour_vision_deficiency(deficiency):
+    found = seen([mpl.colors.to_rgb(colour) for colour in plots.COLOURS], deficiency)
+    apart = deltaE_ciede2000(found[:, None], found[None])
+    # 2 is just noticeable side by side; lines lie apart, so five times that
+    assert apart[~np.eye(len(found), dtype=bool)].min() > 10
+    assert len(plots.COLOURS) == len(set(plots.MARKERS)) == len(set(plots.DASHES)), "and by more than colour"
+
+
+@pytest.mark.parametrize("deficiency", DEFICIENCIES)
+def test_the_two_sides_of_a_signed_map_stay_apart_and_magnitudes_in_order(deficiency):
+    ends = plots.COLOUR_MAPS["signed"](np.linspace(0, 1, 257))[:, :3]
+    found = seen(ends, deficiency)
+    far = deltaE_ciede2000(found[:96], found[::-1][:96])  # beyond a quarter of the scale on either side
+    assert far.min() > 15
+    grows = seen(plots.COLOUR_MAPS["magnitude"](np.linspace(0, 1, 64))[:, :3], deficiency)[:, 0]
+    assert (np.diff(grows) > 0).all()
 
 
 def test_no_other_colour_map_is_used():
