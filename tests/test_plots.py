@@ -90,7 +90,7 @@ def test_signed_colour_maps_are_symmetric_about_a_light_centre(name):
     assert plots.COLOUR_MAPS[name](0.5)[:3] == pytest.approx((0.97, 0.97, 0.97), abs=0.02)
 
 
-# Linear RGB as seen without one kind of cone: Machado, Oliveira & Fernandes 2009, doi 10.1109/TVCG.2009.113, table 1.
+# Linear RGB as seen without one kind of cone: Machado, Oliveira & Fernandes 2009, doi 10.1109/TVCG.2009.113.
 DEFICIENCIES = {
     "protanopia": [
         [0.152286, 1.052583, -0.204868],
