@@ -32,7 +32,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $(STAMP)
 
 run: $(STAMP) ## execute all notebooks in order; notebooks, figures and results table in build/
-	$(BIN)/python -m helpers.runs run-all
+	$(BIN)/python -m helpers run-all
 
 test: lint ## run every test: ruff, unit tests, notebooks (PYTEST_ARGS="..." is passed on)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
@@ -49,7 +49,7 @@ format: $(STAMP) ## let ruff repair what it can
 	$(BIN)/python -m ruff format .
 
 notebooks: $(STAMP) ## re-execute the committed notebooks in place and bring them to normal form
-	$(BIN)/python -m helpers.runs execute
+	$(BIN)/python -m helpers execute
 
 # PHOTOS: a folder with a labels.csv (file, class_index); without it the photographs that packages bring.
 bench: $(STAMP) ## time, memory, distances, specificity and faithfulness against other methods (PHOTOS=folder for more photographs)

@@ -1,9 +1,12 @@
 """Linear and nonlinear saliency maps: the routines that the notebooks share.
 
-The floors of the house, each importing only from those below it::
+The floors of the house, each importing only from those below it, or beside it::
 
-    runs, notebooks, records                            what a person touches: papermill runs, their results
-    scoreboard                                          the verdicts on the claims
+    __main__                                            the command: python -m helpers
+    sweeps                                              a notebook with every combination of some parameters
+    runs, notebooks, bibliography                       papermill runs, the notebooks' files, the works they cite
+    scoreboard, playground                              the verdicts on the claims; every choice on one panel
+    widgets                                             pictures that follow their controls
     plots, sheets, tabular, depths, sanity              looking, and what single notebooks measure
     evaluation, faithfulness, peers                     measuring
     presets, mean                                       ready-made members of the class, and means of members
@@ -11,8 +14,9 @@ The floors of the house, each importing only from those below it::
     paths                                               tangent, straight, flow, secant, nearest
     journey                                             what a path sees, and what it leaves behind
     coordinates, geometry, scores, levels, references   the choices
-    forward, smoothing, checks                          the model cut at a layer; blur; checks of arguments
+    forward, smoothing                                  the model cut at a layer; blur
     models, classifiers, datasets, photographs          ready-made things to explain
+    checks, records                                     checks of arguments; key numbers on record
 """
 
 __version__ = "0.1.0"

@@ -2,6 +2,7 @@
 
 import ast
 import base64
+import difflib
 import hashlib
 import json
 import math
@@ -22,6 +23,7 @@ KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "nam
 LANGUAGE_INFO = {"file_extension": ".py", "name": "python", "pygments_lexer": "ipython3"}
 CELL_METADATA = ("tags", "jupyter")
 
+_NUMBER = r"-?\d+(?:\.\d+)?(?:e-?\d+)?"
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 # Not after a letter or a dot: the path part of an address on the web, or a relative path, is fine.
@@ -33,18 +35,86 @@ _ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]{6,}")
 
 
 @dataclass(frozen=True)
+class Domain:
+    """The values that a parameter may take, as its help ends with them in round brackets.
+
+    ``(at least 1)``, ``(above 0, at most 1)``, ``(0 to 999)``, ``(one of: log-odds, margin)``. Of a list they
+    hold for each entry; ``(0 to 999; at least 2 entries)`` asks for so many as well.
+
+    Attributes:
+        text: as it stands in the brackets.
+        choices: the names or numbers, as text; empty for a range.
+        low, high: bounds of a number.
+        low_open, high_open: whether the bound itself is outside.
+        entries: how many entries a list has at least.
+    """
+
+    text: str
+    choices: tuple[str, ...] = ()
+    low: float = -math.inf
+    high: float = math.inf
+    low_open: bool = False
+    high_open: bool = False
+    entries: int = 0
+
+    @classmethod
+    def of(cls, help: str) -> "Domain | None":
+        """The domain that a help text ends with; None if it ends otherwise."""
+        bracket = re.search(r"\(([^()]*)\)$", help.strip())
+        if not bracket:
+            return None
+        what, _, length = bracket.group(1).partition(";")
+        found: dict = {"text": bracket.group(1)}
+        if length:
+            count = re.fullmatch(r"\s*at least (\d+) entr(?:y|ies)", length)
+            if not count:
+                return None
+            found["entries"] = int(count.group(1))
+        if what.startswith("one of: "):
+            return cls(choices=tuple(name.strip() for name in what[8:].split(",")), **found)
+        for part in what.split(","):
+            between = re.fullmatch(rf"\s*({_NUMBER}) to ({_NUMBER})", part)
+            bound = re.fullmatch(rf"\s*(at least|above|at most|below) ({_NUMBER})", part)
+            if between:
+                found |= {"low": float(between.group(1)), "high": float(between.group(2))}
+            elif bound:
+                side = "low" if bound.group(1) in ("at least", "above") else "high"
+                found |= {side: float(bound.group(2)), f"{side}_open": bound.group(1) in ("above", "below")}
+            else:
+                return None
+        return cls(**found)
+
+    def holds(self, value) -> bool:
+        """Whether a value, or each entry of a list, lies within."""
+        if isinstance(value, list):
+            return len(value) >= self.entries and all(map(self.holds, value))
+        if self.choices:
+            return str(value) in self.choices
+        if isinstance(value, (bool, str)) or value is None:
+            return False
+        above = value > self.low if self.low_open else value >= self.low
+        return above and (value < self.high if self.high_open else value <= self.high)
+
+
+@dataclass(frozen=True)
 class Parameter:
-    """One line of a notebook's parameters cell: ``name = default  # help``."""
+    """One line of a notebook's parameters cell: ``name = default  # help``, or ``... # help (domain)``."""
 
     name: str
     default: bool | int | float | str | list | None
     help: str
 
+    @property
+    def domain(self) -> Domain | None:
+        """The values that it may take, if its help says so."""
+        return Domain.of(self.help)
+
     def accept(self, value):
         """The value as the notebook may take it (an int where the default is a float becomes one).
 
         Raises:
-            ParameterError: the type is not that of the default, or a number is not finite.
+            ParameterError: the type is not that of the default, a number is not finite, or a value lies
+                outside the domain.
         """
         fits, expected = _fits(value, self.default)
         if not fits:
@@ -52,6 +122,10 @@ class Parameter:
                 f"parameter {self.name!r}: expected {expected}, like its default {self.default!r}, "
                 f"got {value!r} ({type(value).__name__})"
             )
+        if self.domain and not self.domain.holds(value):
+            near = difflib.get_close_matches(str(value), self.domain.choices, n=1, cutoff=0.5)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ParameterError(f"parameter {self.name!r}: expected {self.domain.text}, got {value!r}{hint}")
         return float(value) if type(self.default) is float else value
 
 
@@ -142,6 +216,15 @@ def parameters(path: str | Path) -> dict[str, Parameter]:
         missed = ", ".join(name for name in defaults if name not in seen) or "the order"
         raise ValueError(f"{path}: papermill cannot read {missed}: 'name = value  # help', one '=' a line")
     return {name: Parameter(name, value, seen[name].help) for name, value in defaults.items()}
+
+
+def head(path: str | Path) -> tuple[str, str]:
+    """A notebook's title and the run time that its head states ("about 40 seconds on two cores"); "" if none."""
+    cells = [cell.source for cell in read(path).cells[:1] if cell.cell_type == "markdown"]
+    text = " ".join("".join(cells).split())
+    title = re.match(r"# (.*?)(?= \[|\n| next:| previous:|$)", "".join(cells).partition("\n")[0])
+    seconds = re.search(r"\*\*Run time\*\* (about \d+ (?:s|seconds)\b)", text)
+    return title.group(1) if title else "", seconds.group(1) if seconds else ""
 
 
 def _text(statement: ast.stmt) -> str:

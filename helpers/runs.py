@@ -1,11 +1,11 @@
 """Running notebooks: one with other parameters, all of them in order, and again for the committed form.
 
-From the command line: ``python -m helpers.runs run-all | execute | normalise``.
+From the command line: ``python -m helpers`` (`helpers.__main__`); many sets of parameters: `helpers.sweeps`.
 """
 
-import argparse
 import csv
 import difflib
+import hashlib
 import json
 import os
 import re
@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import papermill
@@ -60,7 +61,7 @@ class RunResult:
 
     Attributes:
         notebook: the executed notebook.
-        record: JSON beside it: its parameters, numbers, seconds, figures.
+        record: JSON beside it: its parameters, numbers, seconds, figures, and the `fingerprint` of its code.
         figures: its figures, in order.
         parameters: all of its parameters with the values it ran with.
         numbers: what its cells passed to `helpers.records.record`.
@@ -90,11 +91,11 @@ class Report:
         lines += [f"  {result.notebook.stem:<{width}}  {result.seconds:6.1f} s" for result in self.results]
         lines += [f"  {name:<{width}}  FAILED" for name in self._failed()]
         lines += [f"  {'all':<{width}}  {self.seconds:6.1f} s", ""]
-        folder = _shown(self.table.parent)
+        folder = shown(self.table.parent)
         lines += [
             f"notebooks  {folder}/*.ipynb",
             f"figures    {folder}/*_figures/",
-            f"numbers    {_shown(self.table)} (the same as a page: {self.table.with_suffix('.md').name})",
+            f"numbers    {shown(self.table)} (the same as a page: {self.table.with_suffix('.md').name})",
         ]
         total = len(self.results) + len(self.failures)
         lines += [f"{len(self.results)} of {total} notebooks ran, {len(self.failures)} failed"]
@@ -183,6 +184,7 @@ def run_notebook(
             (pictures / name).write_bytes(picture)
         content = {
             "notebook": source.stem,
+            "code": fingerprint(source),
             "parameters": values,
             "numbers": numbers,
             "seconds": round(seconds, 3),
@@ -377,7 +379,7 @@ def check_form(path: str | Path) -> list[str]:
     notebook = notebooks.read(path)
     found = notebooks.problems(notebook)
     if path.read_text(encoding="utf-8") != notebooks.dumps(notebooks.normalise(notebook)):
-        found.append("not in normal form (run: python -m helpers.runs normalise FILE, or: make notebooks)")
+        found.append("not in normal form (run: python -m helpers normalise FILE, or: make notebooks)")
     return found
 
 
@@ -391,55 +393,38 @@ def committed(folder: str | Path = ROOT / "notebooks") -> list[Path]:
     return walk(folder) + sorted((folder / "solutions").glob("*.ipynb"))
 
 
-def _shown(path: Path) -> str:
+def find(name: str | Path, folder: str | Path = ROOT / "notebooks") -> Path:
+    """A notebook by its path, its name (``04_digits``) or its number (``04``, ``4``).
+
+    Raises:
+        FileNotFoundError: there is none; names the nearest.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    names = {source.stem: source for source in walk(folder)}
+    text = path.stem if path.suffix == ".ipynb" else str(name)
+    for stem, source in names.items():
+        if text in (stem, stem[:2], stem[:2].lstrip("0") or "0"):
+            return source
+    near = difflib.get_close_matches(text, names, n=1, cutoff=0.0)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise FileNotFoundError(f"{name}: no such notebook; {hint}(there are: {', '.join(names)})")
+
+
+@cache
+def _package_code() -> bytes:
+    files = sorted((ROOT / "helpers").rglob("*.py"))
+    return b"\0".join(path.read_bytes() for path in files)
+
+
+def fingerprint(source: str | Path) -> str:
+    """A hash of what decides a notebook's numbers besides its parameters: its code, and that of `helpers`."""
+    code = [cell.source for cell in notebooks.read(source).cells if cell.cell_type == "code"]
+    return hashlib.sha256("\0".join(code).encode() + _package_code()).hexdigest()[:16]
+
+
+def shown(path: Path) -> str:
     """A path as short as it can be told from here."""
     path, here = path.resolve(), Path.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m helpers.runs", description="Run and tidy the notebooks.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    every = commands.add_parser("run-all", help="execute all notebooks in order; results in the build folder")
-    every.add_argument("--notebooks", type=Path, default=ROOT / "notebooks", help="folder with NN_*.ipynb")
-    every.add_argument("--build", type=Path, default=ROOT / "build", help="folder for what comes out")
-    every.add_argument("--quiet", action="store_true", help="no progress bar")
-    again = commands.add_parser("execute", help="execute committed notebooks again, in place, in normal form")
-    tidy = commands.add_parser("normalise", help="bring notebooks to normal form, without executing them")
-    tidy.add_argument("--check", action="store_true", help="only say which are not in that form")
-    for command in (again, tidy):
-        command.add_argument("files", nargs="*", type=Path, help="default: all notebooks and solutions")
-    options = parser.parse_args(arguments)
-    try:
-        if options.command == "run-all":
-            report = run_all(options.notebooks, options.build, not options.quiet)
-            print(report)
-            return 1 if report.failures else 0
-        return _each(options.files or committed(), options)
-    except (OSError, RuntimeError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 1
-
-
-def _each(files: list[Path], options: argparse.Namespace) -> int:
-    status = 0
-    for path in files:
-        try:
-            if options.command == "execute":
-                found = execute(path)
-            elif options.check:
-                found = check_form(path)
-            else:
-                notebooks.write(notebooks.normalise(notebooks.read(path)), path)
-                found = check_form(path)
-        except (NotebookFailed, OSError, ValueError) as error:
-            found = [str(error)]
-        for line in found:
-            print(f"{_shown(path)}: {line}", file=sys.stderr)
-        status = status or int(bool(found))
-    return status
-
-
-if __name__ == "__main__":
-    sys.exit(main())

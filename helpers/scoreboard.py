@@ -249,7 +249,7 @@ def metric_agreement(rows: pd.DataFrame, specificity: pd.DataFrame, task: str, r
         (metrics, metrics), as `helpers.faithfulness.rank_agreement`, over the methods of both tables.
     """
     both = [perturbations(rows, task, score, rank) for score in ("log-odds", "probability")]
-    found = pd.concat(both)
+    found = pd.concat(both).sort_values(["metric", "score"], kind="stable")
     names = found["metric"] + ", " + found["fill"] + ", " + found["score"]
     wide = found.assign(name=names).pivot(index="method", columns="name", values="value")[names.unique()]
     auc = chosen(specificity, task)
@@ -274,14 +274,3 @@ def agreement_figure(tables: Mapping[str, pd.DataFrame]) -> Figure:
             axes.set_yticks(range(len(table)), table.index)
         figure.colorbar(image, ax=list(panels), label="rank correlation over the methods", shrink=0.8)
     return figure
-
-
-def places(found: pd.DataFrame) -> pd.DataFrame:
-    """Each method's place, 1 the best, by every fill: rows methods, columns (metric, fill).
-
-    Args:
-        found: of `perturbations`.
-    """
-    wide = found.pivot(index="method", columns=["metric", "fill"], values="value")
-    signs = [1.0 if metric == "deletion" else -1.0 for metric in wide.columns.get_level_values(0)]
-    return (wide * signs).rank(method="min").astype(int)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from helpers import __main__ as command
 from helpers import notebooks, records, runs
 
 PARAMETERS = """\
@@ -238,7 +239,7 @@ def test_run_all_gathers_the_numbers_and_goes_on_after_a_failure(tmp_path, capsy
     make(folder / "notes.ipynb", "1 / 0")
     build.mkdir()
     (build / "02_bad.json").write_text("from an earlier run")
-    status = runs.main(["run-all", "--notebooks", str(folder), "--build", str(build), "--quiet"])
+    status = command.main(["run-all", "--notebooks", str(folder), "--build", str(build), "--quiet"])
     told = capsys.readouterr().out
     assert status == 1
     with (build / "results.csv").open(newline="", encoding="utf-8") as file:
@@ -263,14 +264,14 @@ def test_run_all_gathers_the_numbers_and_goes_on_after_a_failure(tmp_path, capsy
 
 
 def test_run_all_of_nothing_is_an_error(tmp_path, capsys):
-    assert runs.main(["run-all", "--notebooks", str(tmp_path), "--build", str(tmp_path / "build")]) == 1
+    assert command.main(["run-all", "--notebooks", str(tmp_path), "--build", str(tmp_path / "build")]) == 1
     assert "no notebooks there that are named NN_*.ipynb" in capsys.readouterr().err
 
 
 def test_execute_brings_a_notebook_to_the_committed_form(tmp_path):
     source = make(tmp_path / "01_x.ipynb", FIGURE, RECORD)
     assert any("not executed" in line for line in runs.check_form(source))
-    assert runs.main(["execute", str(source)]) == 0
+    assert command.main(["execute", str(source)]) == 0
     assert everything_in(tmp_path) == ["01_x.ipynb"]
     assert runs.check_form(source) == []
     cells = [cell for cell in notebooks.read(source).cells if cell.cell_type == "code"]
@@ -280,14 +281,14 @@ def test_execute_brings_a_notebook_to_the_committed_form(tmp_path):
     # A second execution changes nothing but, perhaps, the bytes of a figure.
     again = tmp_path / "again.ipynb"
     again.write_bytes(source.read_bytes())
-    assert runs.main(["execute", str(again)]) == 0
+    assert command.main(["execute", str(again)]) == 0
     assert again.read_text(encoding="utf-8") == source.read_text(encoding="utf-8")
 
 
 def test_execute_leaves_a_failing_notebook_as_it_is(tmp_path, capsys):
     source = make(tmp_path / "01_x.ipynb", "1 / 0")
     before = source.read_bytes()
-    assert runs.main(["execute", str(source)]) == 1
+    assert command.main(["execute", str(source)]) == 1
     assert "failed in cell 3" in capsys.readouterr().err
     assert source.read_bytes() == before
     assert everything_in(tmp_path) == ["01_x.ipynb"]
@@ -349,11 +350,11 @@ def test_normalise_command_writes_and_check_only_tells(tmp_path, capsys):
     path = tmp_path / "x.ipynb"
     notebooks.write(untidy(), path)
     before = path.read_bytes()
-    assert runs.main(["normalise", "--check", str(path)]) == 1
+    assert command.main(["normalise", "--check", str(path)]) == 1
     assert "not in normal form" in capsys.readouterr().err
     assert path.read_bytes() == before
-    assert runs.main(["normalise", str(path)]) == 0
-    assert runs.main(["normalise", "--check", str(path)]) == 0
+    assert command.main(["normalise", str(path)]) == 0
+    assert command.main(["normalise", "--check", str(path)]) == 0
 
 
 @pytest.mark.parametrize(

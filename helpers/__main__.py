@@ -1,0 +1,256 @@
+"""The command line: ``python -m helpers --help``."""
+
+# Only what `--help` needs is imported here: papermill and torch take seconds.
+import re
+import sys
+from pathlib import Path
+
+import click
+import yaml
+
+EPILOGS = {
+    "run": "Example:  python -m helpers run 04 -p score_name=margin -p 'shown=[7, 235]'",
+    "sweep": "Example:  python -m helpers sweep 04 --grid flow_steps=4,8,16 --grid drop=1,2,4,8 -p grid_count=6",
+    "list": "Example:  python -m helpers list 04",
+}
+
+
+def value_of(text: str):
+    """A value as it is written on a command line, in YAML: 3, 1e-3, true, [1, 2], a word."""
+    try:
+        return _numbers(yaml.safe_load(text))
+    except yaml.YAMLError as error:
+        raise click.BadParameter(f"{text!r} is no value in YAML ({error})") from error
+
+
+def values_of(text: str) -> list:
+    """The values of a grid: parted by commas, those within brackets and quotes left alone."""
+    values = value_of(f"[{text}]")
+    if not values:
+        raise click.BadParameter(f"expected at least one value, got {text!r}")
+    return values
+
+
+def _numbers(value):
+    """YAML 1.1 takes 1e-3, without a dot, for a word."""
+    if isinstance(value, list):
+        return [_numbers(item) for item in value]
+    if isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?e[-+]?\d+", value, re.IGNORECASE):
+        return float(value)
+    return value
+
+
+class Assignment(click.ParamType):
+    """name=value."""
+
+    name = "name=value"
+
+    def __init__(self, read):
+        self.read = read
+
+    def convert(self, value, param, ctx):
+        if isinstance(value, tuple):
+            return value
+        name, sign, text = value.partition("=")
+        if not (sign and name.strip() and text.strip()):
+            self.fail(f"expected name=value, got {value!r}", param, ctx)
+        return name.strip(), self.read(text)
+
+
+def unique(pairs: tuple[tuple[str, object], ...], option: str) -> dict:
+    """Pairs as a dictionary; a name that is there twice would silently lose one."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise click.UsageError(f"{option}: {twice!r} is given twice")
+    return found
+
+
+parameters_option = click.option(
+    "-p",
+    "--parameter",
+    "parameters",
+    multiple=True,
+    type=Assignment(value_of),
+    help="A parameter; repeatable.",
+)
+quiet_option = click.option("--quiet", is_flag=True, help="No progress bar.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def cli():
+    """Run the notebooks: one, with other parameters; many combinations; all of them.
+
+    NOTEBOOK is a path, a name (04_digits) or a number (04).
+    """
+
+
+@cli.command(epilog=EPILOGS["run"])
+@click.argument("notebook")
+@parameters_option
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Executed notebook; default: build/runs/."
+)
+@quiet_option
+def run(notebook, parameters, output, quiet):
+    """Run NOTEBOOK with other parameters.
+
+    Leaves the executed notebook, its record (JSON: parameters, numbers, seconds) and its figures (PNG). A
+    parameter that the notebook does not have, of another type or out of its range is refused before anything
+    runs. Default output: build/runs/NOTEBOOK.ipynb.
+    """
+    from helpers import runs
+
+    source = runs.find(notebook)
+    output = output or runs.ROOT / "build" / "runs" / source.name
+    result = runs.run_notebook(source, output, unique(parameters, "-p"), show_progress=not quiet)
+    for name, value in result.numbers.items():
+        click.echo(f"{name}: {runs.rounded(value, 6)}")
+    click.echo(f"{runs.shown(result.notebook)} and {result.record.name}, in {result.seconds:.1f} s")
+
+
+@cli.command(epilog=EPILOGS["sweep"])
+@click.argument("notebook")
+@click.option(
+    "--grid", multiple=True, required=True, type=Assignment(values_of), help="name=a,b,c; repeatable."
+)
+@parameters_option
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Folder; default: build/sweeps/NOTEBOOK."
+)
+@click.option("--workers", type=click.IntRange(min=1), help="Processes at a time; default: as many as cores.")
+@click.option("--scheduler", help="Address of a Dask scheduler, such as tcp://10.0.0.1:8786.")
+@quiet_option
+def sweep(notebook, grid, parameters, output, workers, scheduler, quiet):
+    """Run NOTEBOOK once for every combination of the grid.
+
+    Each combination leaves an executed notebook with its record and figures; all of them together one
+    table.csv and one plot.png. What is whole stays: the same command, given again, runs only what is missing
+    or failed. Failures are told at the end, with cell and traceback, and the exit code is 1.
+
+    On a cluster: start a Dask cluster whose workers have this environment and see the output folder under the
+    same path, and give the address of its scheduler.
+
+    \b
+    SLURM (pip install dask-jobqueue):
+      from dask_jobqueue import SLURMCluster
+      cluster = SLURMCluster(cores=4, processes=4, memory="16GB"); cluster.scale(jobs=10)
+      print(cluster.scheduler_address)
+    \b
+    Kubernetes (pip install dask-kubernetes):
+      from dask_kubernetes.operator import KubeCluster
+      cluster = KubeCluster(name="maps", image="YOUR_IMAGE"); cluster.scale(10)
+      print(cluster.scheduler_address)
+    """
+    from helpers import runs, sweeps
+
+    source = runs.find(notebook)
+    output = output or runs.ROOT / "build" / "sweeps" / source.stem
+    report = sweeps.sweep(
+        source,
+        output,
+        unique(grid, "--grid"),
+        unique(parameters, "-p"),
+        workers=workers,
+        scheduler=scheduler,
+        show_progress=not quiet,
+    )
+    click.echo(str(report))
+    if report.failures:
+        raise SystemExit(1)
+
+
+@cli.command("list", epilog=EPILOGS["list"])
+@click.argument("notebook", required=False)
+def list_(notebook):
+    """List the notebooks with their measured run time, and the parameters of each with default and help."""
+    from helpers import notebooks, runs
+
+    for source in [runs.find(notebook)] if notebook else runs.walk(runs.ROOT / "notebooks"):
+        title, seconds = notebooks.head(source)
+        click.echo(click.style(source.stem, bold=True) + f"  {title}" + (f"  ({seconds})" if seconds else ""))
+        for name, parameter in notebooks.parameters(source).items():
+            click.echo(f"    {name} = {parameter.default!r}  # {parameter.help}")
+
+
+@cli.command("run-all")
+@click.option(
+    "--notebooks", type=click.Path(path_type=Path), help="Folder with NN_*.ipynb; default: notebooks."
+)
+@click.option("--build", type=click.Path(path_type=Path), help="Folder for what comes out; default: build.")
+@quiet_option
+def run_all(notebooks, build, quiet):
+    """Execute all notebooks in order, with their defaults (make run)."""
+    from helpers import runs
+
+    report = runs.run_all(notebooks or runs.ROOT / "notebooks", build or runs.ROOT / "build", not quiet)
+    click.echo(str(report))
+    if report.failures:
+        raise SystemExit(1)
+
+
+files_argument = click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+
+
+@cli.command()
+@files_argument
+def execute(files):
+    """Execute committed notebooks again, in place, in normal form (make notebooks); default: all."""
+    from helpers import runs
+
+    _each(files, runs.execute)
+
+
+@cli.command()
+@files_argument
+@click.option("--check", is_flag=True, help="Only say which are not in that form.")
+def normalise(files, check):
+    """Bring notebooks to normal form, without executing them; default: all."""
+    from helpers import notebooks, runs
+
+    def tidy(path):
+        if not check:
+            notebooks.write(notebooks.normalise(notebooks.read(path)), path)
+        return runs.check_form(path)
+
+    _each(files, tidy)
+
+
+def _each(files, what) -> None:
+    """Do something with each file; what it finds, or raises, is told, and makes the exit code 1."""
+    from helpers import runs
+
+    bad = False
+    for path in files or runs.committed():
+        try:
+            found = what(path)
+        except (runs.NotebookFailed, OSError, ValueError) as error:
+            found = [str(error)]
+        for line in found:
+            click.echo(f"{runs.shown(path)}: {line}", err=True)
+        bad = bad or bool(found)
+    if bad:
+        raise SystemExit(1)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns the exit status (2: the command is wrong; 130: interrupted)."""
+    try:
+        cli.main(arguments, prog_name="python -m helpers", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return 130
+    except SystemExit as error:
+        return int(error.code or 0)
+    except (OSError, RuntimeError, ValueError) as error:
+        click.echo(str(error), err=True)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
