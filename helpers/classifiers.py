@@ -44,6 +44,13 @@ class Classifier:
             too; see `load_classifier`.
         class_names: K names, in the order of the logits. Not all differ: ImageNet has two cranes.
         size: pixels a side of the square images that it was trained for.
+
+    Example:
+        >>> import torch
+        >>> network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+        >>> colours = Classifier("colours", Normalised(network, 0.5, 0.5), ("red", "green", "blue"), size=8)
+        >>> colours.class_names[colours.model(torch.tensor([0.1, 0.9, 0.2]).reshape(1, 3, 1, 1)).argmax()]
+        'green'
     """
 
     name: str
@@ -80,6 +87,14 @@ def load_classifier(name: str = LITE0, seed: int = 0, show_progress: bool = True
         ValueError: an unknown name (tells the nearest one), or a weights file with another checksum.
         FileNotFoundError: the package with the weights of EfficientNet-Lite0 is not installed.
         RuntimeError: the weights could not be had; names the cause and the ways without a network.
+
+    Example:
+        >>> import torch
+        >>> classifier = load_classifier("random:squeezenet1_1")
+        >>> classifier.size, classifier.class_names[207]
+        (224, 'golden retriever')
+        >>> classifier.model(torch.zeros(1, 3, classifier.size, classifier.size)).shape
+        torch.Size([1, 1000])
     """
     known = _known()
     architecture = name.removeprefix(RANDOM) if isinstance(name, str) else name
@@ -128,6 +143,13 @@ def top_classes(classifier: Classifier, images: Tensor, k: int = 5, batch_size: 
 
     Raises:
         ValueError: images of another shape, or a k that is no integer from 1 to the number of classes.
+
+    Example:
+        >>> import torch
+        >>> network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+        >>> colours = Classifier("colours", Normalised(network, 0.5, 0.5), ("red", "green", "blue"), size=8)
+        >>> list(top_classes(colours, torch.tensor([0.1, 0.9, 0.2]).reshape(3, 1, 1), k=2)["name"])
+        ['green', 'blue']
     """
     if images.ndim not in (3, 4) or images.shape[-3] != 3:
         raise ValueError(f"images: expected shape (N, 3, H, W) or (3, H, W); got {tuple(images.shape)}.")

@@ -18,6 +18,15 @@ class Contrast:
 
     competitors: how many of the highest other classes of each input compete, or a list of classes.
     width: Gaussian smoothing of all maps before they are compared, in pixels of the map; 0: none.
+
+    Example:
+        >>> import torch
+        >>> from helpers.nonlinear import NonlinearSaliency
+        >>> from helpers.scores import Logit
+        >>> model = lambda x: x @ torch.tensor([[1.0, 2.0], [2.0, 0.0]])  # the first speaks more for class 1
+        >>> saliency = NonlinearSaliency(model, Logit(), readout=Largest(competitors=1))
+        >>> saliency.attribute(torch.tensor([[1.0, 1.0]]), target=0, level=0.0).round(decimals=3)
+        tensor([[-0.6000,  2.4000]])
     """
 
     competitors: int | tuple[int, ...]
@@ -43,6 +52,12 @@ class Softmax(Contrast):
     The softmax is over the classes, of their contributions divided by the mean magnitude of all of them.
 
     temperature: of the softmax, above 0. The lower, the more of a place goes to the class that claims most.
+
+    Example:
+        >>> import torch
+        >>> own, others = torch.tensor([[2.0, 2.0]]), torch.tensor([[[2.0, -2.0]]])
+        >>> Softmax().compare(own, others).round(decimals=3)  # shared with the other class; its own
+        tensor([[1.0000, 1.7620]])
     """
 
     competitors: int | tuple[int, ...] = 8
@@ -61,7 +76,14 @@ class Softmax(Contrast):
 
 @dataclass(frozen=True)
 class Largest(Contrast):
-    """Own contribution's positive part minus the largest positive part of the others."""
+    """Own contribution's positive part minus the largest positive part of the others.
+
+    Example:
+        >>> import torch
+        >>> own, others = torch.tensor([[2.0, 2.0]]), torch.tensor([[[2.0, -2.0]]])
+        >>> Largest().compare(own, others)
+        tensor([[0., 2.]])
+    """
 
     competitors: int | tuple[int, ...] = 8
     width: float = 0.0

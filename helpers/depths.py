@@ -43,6 +43,13 @@ class AnySize(nn.Module):
     Args:
         model: from images (N, C, size, size) to outputs.
         size: pixels a side.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> model = AnySize(nn.Sequential(nn.Flatten(), nn.Linear(16, 3)), size=4)
+        >>> model(torch.zeros(2, 1, 9, 9)).shape
+        torch.Size([2, 3])
     """
 
     def __init__(self, model: nn.Module, size: int):
@@ -55,7 +62,15 @@ class AnySize(nn.Module):
 
 
 def taking(model: nn.Module, inputs: Tensor, size: int) -> nn.Module:
-    """The model itself where it takes inputs (N, C, H, W) of that shape, else `AnySize` of it."""
+    """The model itself where it takes inputs (N, C, H, W) of that shape, else `AnySize` of it.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+        >>> [type(taking(model, torch.zeros(1, 1, side, side), size=4)).__name__ for side in (4, 9)]
+        ['Sequential', 'AnySize']
+    """
     try:
         with torch.no_grad():
             model(inputs[:1])
@@ -77,6 +92,11 @@ def distinct_classes(probabilities: Tensor) -> Tensor:
 
     Raises:
         ValueError: another shape, or values that are not finite.
+
+    Example:
+        >>> import torch
+        >>> distinct_classes(torch.tensor([[0.6, 0.3, 0.1], [0.9, 0.05, 0.05]]))  # both are class 0 at first
+        tensor([1, 0])
     """
     if probabilities.ndim != 2 or len(probabilities) > probabilities.shape[1]:
         raise ValueError(
@@ -100,6 +120,13 @@ def mosaics(model: Callable[[Tensor], Tensor], images: Tensor, targets: Tensor) 
 
     Raises:
         ValueError: fewer than four images, shapes that do not agree, or a mosaic with one class twice.
+
+    Example:
+        >>> import torch
+        >>> model = lambda x: x.mean((2, 3))
+        >>> images = torch.eye(4)[:, :, None, None].expand(4, 4, 2, 2)
+        >>> mosaics(model, images, torch.arange(4)).images.shape
+        torch.Size([1, 4, 4, 4])
     """
     if images.ndim != 4 or targets.shape != images.shape[:1] or len(images) < CELLS:
         raise ValueError(
@@ -156,6 +183,16 @@ def by_depth(
 
     Raises:
         TypeError, ValueError: a wrong argument (named in the message).
+
+    Example:
+        >>> import torch
+        >>> from helpers.models import digit_net
+        >>> model, images = digit_net(), torch.rand(4, 1, 28, 28)
+        >>> grids = mosaics(model, images, torch.arange(4))
+        >>> places = {"features": model.features}
+        >>> table = by_depth(model, grids, 0.0, places, steps=1, square=4, show_progress=False)
+        >>> table.groupby("depth")["module"].first().to_dict(), len(table)
+        ({0: 'input', 1: 'features'}, 8)
     """
     score = as_score(score)
     modules = blocks(model, grids.images[:1]) if modules is None else modules
@@ -228,6 +265,14 @@ def per_depth(table: pd.DataFrame, samples: int = 2000, seed: int = 0) -> pd.Dat
 
     Raises:
         ValueError: columns that are missing, or no rows.
+
+    Example:
+        >>> import pandas as pd
+        >>> places = {"depth": [0, 0, 1, 1], "module": ["input"] * 2 + ["block"] * 2, "member": [0, 1] * 2}
+        >>> aucs = {"linear": [0.5, 0.5, 0.6, 0.8], "nonlinear": 0.9, "gain": [0.4, 0.4, 0.3, 0.1]}
+        >>> table = pd.DataFrame(places).assign(**aucs, residual=[2.0, 4.0, 0.1, 0.3])
+        >>> per_depth(table, samples=50)[["linear", "gain", "residual"]].round(3).to_dict("list")
+        {'linear': [0.5, 0.7], 'gain': [0.4, 0.2], 'residual': [3.0, 0.2]}
     """
     missing = [name for name in ("depth", "module", "member", *MEASURES) if name not in table.columns]
     if missing or not len(table):
@@ -261,6 +306,13 @@ def depth_curve(summary: pd.DataFrame, title: str = "") -> Figure:
 
     Raises:
         ValueError: columns that are missing, or no rows.
+
+    Example:
+        >>> import pandas as pd
+        >>> names = [name + end for name in (LINEAR, NONLINEAR, "residual") for end in ("", " low", " high")]
+        >>> summary = pd.DataFrame([[0.6, 0.5, 0.7, 0.8, 0.7, 0.9, 2.0, 1.0, 4.0]] * 3, columns=names)
+        >>> [axes.get_ylabel().splitlines()[0] for axes in depth_curve(summary).axes]
+        ['rank AUC (mean)', "tangent's residual"]
     """
     wanted = [f"{name}{end}" for name in (LINEAR, NONLINEAR, "residual") for end in ("", " low", " high")]
     missing = [name for name in wanted if name not in summary.columns]

@@ -47,6 +47,11 @@ def sum_channels(attribution: Tensor) -> Tensor:
 
     Raises:
         ValueError: another number of dimensions.
+
+    Example:
+        >>> import torch
+        >>> sum_channels(torch.ones(2, 3, 8, 8)).shape
+        torch.Size([2, 8, 8])
     """
     if attribution.ndim == 4:
         return reduce(attribution)
@@ -58,7 +63,13 @@ def sum_channels(attribution: Tensor) -> Tensor:
 
 
 def positive(saliency: Tensor) -> Tensor:
-    """The positive part of a map, which is what supports the score; any shape."""
+    """The positive part of a map, which is what supports the score; any shape.
+
+    Example:
+        >>> import torch
+        >>> positive(torch.tensor([[1.5, -2.0]]))
+        tensor([[1.5000, 0.0000]])
+    """
     return saliency.clamp_min(0)
 
 
@@ -70,6 +81,12 @@ def pool(saliency: Tensor, square: int) -> Tensor:
 
     Raises:
         ValueError: it does not.
+
+    Example:
+        >>> import torch
+        >>> pool(torch.arange(16.0).reshape(4, 4), square=2)
+        tensor([[ 2.5000,  4.5000],
+                [10.5000, 12.5000]])
     """
     height, width = _plane("saliency", saliency)
     if (
@@ -97,6 +114,13 @@ def smooth(saliency: Tensor, width: float) -> Tensor:
 
     Raises:
         ValueError: a negative width, or one that is not finite.
+
+    Example:
+        >>> import torch
+        >>> smooth(torch.eye(3), width=1.0).round(decimals=3)
+        tensor([[0.5020, 0.3290, 0.1680],
+                [0.3290, 0.3420, 0.3290],
+                [0.1680, 0.3290, 0.5020]])
     """
     _plane("saliency", saliency)
     if not (math.isfinite(width) and width >= 0):
@@ -127,6 +151,13 @@ def rank_auc(saliency: Tensor, mask: Tensor) -> Tensor:
         TypeError: mask is not of dtype bool.
         ValueError: shapes that do not agree, values that are not finite, a mask with nothing inside or
             outside.
+
+    Example:
+        >>> import torch
+        >>> saliency = torch.tensor([[3.0, 2.0], [1.0, 0.0]])
+        >>> left = torch.tensor([[True, False], [True, False]])
+        >>> rank_auc(saliency, left)  # of the four pairs, 1 < 2 is the wrong way round
+        tensor(0.7500, dtype=torch.float64)
     """
     values, inside, shape = _rows(saliency, mask)
     ranks = torch.as_tensor(rankdata(values.cpu().numpy(), axis=1), device=values.device)
@@ -143,6 +174,15 @@ def energy(saliency: Tensor, mask: Tensor) -> Tensor:
     with the literature only. A map without positive mass gets the value of chance, as a constant one does.
 
     Arguments, shapes and errors are those of `rank_auc`.
+
+    Example:
+        >>> import torch
+        >>> saliency = torch.tensor([[3.0, 2.0], [1.0, 0.0]])
+        >>> left = torch.tensor([[True, False], [True, False]])
+        >>> energy(saliency, left).round(decimals=3)
+        tensor(0.6670, dtype=torch.float64)
+        >>> energy(saliency.square(), left).round(decimals=3)  # the same map, squared
+        tensor(0.7140, dtype=torch.float64)
     """
     values, inside, shape = _rows(saliency, mask)
     mass = values.clamp_min(0)
@@ -158,6 +198,13 @@ def top_share(saliency: Tensor, mask: Tensor, share: float = 0.05) -> Tensor:
         share: how many of all squares count as the largest, in (0, 1]; at least one is taken.
 
     The other arguments, shapes and errors are those of `rank_auc`; also ValueError for another share.
+
+    Example:
+        >>> import torch
+        >>> saliency = torch.tensor([[3.0, 2.0], [1.0, 0.0]])
+        >>> left = torch.tensor([[True, False], [True, False]])
+        >>> top_share(saliency, left, share=0.5)  # the largest two are 3, inside, and 2, outside
+        tensor(0.5000, dtype=torch.float64)
     """
     values, inside, shape = _rows(saliency, mask)
     weights, count = _top_weights(values, share)
@@ -177,6 +224,13 @@ def right_cell(saliency: Tensor, masks: Tensor, cell: int | Tensor) -> Tensor:
 
     Raises:
         TypeError, ValueError: as in `rank_auc`, or a cell that is no index of masks.
+
+    Example:
+        >>> import torch
+        >>> saliency = torch.tensor([[3.0, 1.0], [0.0, 2.0]])
+        >>> cells = torch.stack([cell_mask(k, 1, 1) for k in range(4)])
+        >>> right_cell(saliency, cells, cell=0), right_cell(saliency, cells, cell=3)
+        (tensor(1., dtype=torch.float64), tensor(0., dtype=torch.float64))
     """
     if masks.ndim != 3:
         raise ValueError(f"masks: expected shape (M, H, W), one mask a cell; got {tuple(masks.shape)}.")
@@ -206,6 +260,11 @@ def overlap(first: Tensor, second: Tensor, share: float = 0.05) -> Tensor:
 
     Raises:
         ValueError: shapes that differ, values that are not finite, another share.
+
+    Example:
+        >>> import torch
+        >>> overlap(torch.tensor([[3.0, 2.0], [1.0, 0.0]]), torch.tensor([[3.0, 0.0], [2.0, 1.0]]), share=0.5)
+        tensor(0.5000, dtype=torch.float64)
     """
     one, two, shape = _pair(first, second)
     weights, count = _top_weights(one, share)
@@ -216,6 +275,12 @@ def spearman(first: Tensor, second: Tensor) -> Tensor:
     """Spearman's rank correlation of two maps over their squares; 0 if one of them is constant.
 
     Arguments, shapes and errors are those of `overlap`.
+
+    Example:
+        >>> import torch
+        >>> first = torch.tensor([[3.0, 2.0], [1.0, 0.0]])
+        >>> spearman(first, first.exp()).round(decimals=6), spearman(first, -first).round(decimals=6)
+        (tensor(1., dtype=torch.float64), tensor(-1., dtype=torch.float64))
     """
     one, two, shape = _pair(first, second)
     ranks = [rankdata(values.cpu().numpy(), axis=1) for values in (one, two)]
@@ -237,6 +302,11 @@ def cell_mask(cell: int, height: int, width: int) -> Tensor:
 
     Raises:
         ValueError: another cell.
+
+    Example:
+        >>> cell_mask(1, height=1, width=2)  # top right
+        tensor([[False, False,  True,  True],
+                [False, False, False, False]])
     """
     if cell not in range(CELLS):
         raise ValueError(f"cell: expected 0, 1, 2 or 3 (row by row); got {cell!r}.")
@@ -257,6 +327,16 @@ class Grids:
         ranks: int64, (N, 4), place of each cell's class among the four, under the model on the grid: 0 is the
             best-ranked one. This splits the "best-ranked" from the "others".
         class_ranks: int64, (N, 4), the same among all classes of the model: 0 is the predicted class.
+
+    Example:
+        >>> import torch
+        >>> images = torch.eye(4)[:, :, None, None].expand(4, 4, 2, 2)  # image k has channel k alone
+        >>> model = lambda x: 20 * x.mean((2, 3))
+        >>> grids = make_grids(images, torch.arange(4), model, count=3)
+        >>> len(grids), grids.images.shape, len(grids[:2])
+        (3, torch.Size([3, 4, 4, 4]), 2)
+        >>> grids.cell_mask(0).sum()  # pixels of a cell
+        tensor(4)
     """
 
     images: Tensor
@@ -279,7 +359,14 @@ class Grids:
 
 
 def assemble(images: Tensor) -> Tensor:
-    """Four images put into one, row by row: (N, 4, C, H, W) -> (N, C, 2H, 2W)."""
+    """Four images put into one, row by row: (N, 4, C, H, W) -> (N, C, 2H, 2W).
+
+    Example:
+        >>> import torch
+        >>> assemble(torch.arange(4.0).reshape(1, 4, 1, 1, 1))
+        tensor([[[[0., 1.],
+                  [2., 3.]]]])
+    """
     rows = torch.cat([images[:, 0::2], images[:, 1::2]], dim=-1)
     return torch.cat([rows[:, 0], rows[:, 1]], dim=-2)
 
@@ -294,6 +381,12 @@ def confident(probabilities: Tensor, targets: Tensor, confidence: float = 0.9) -
 
     Raises:
         ValueError: shapes that do not agree, or rows that are no probabilities.
+
+    Example:
+        >>> import torch
+        >>> probabilities = torch.tensor([[0.95, 0.05], [0.6, 0.4], [0.99, 0.01]])
+        >>> confident(probabilities, torch.tensor([0, 0, 1]))  # sure and right; unsure; sure and wrong
+        tensor([0])
     """
     if probabilities.ndim != 2 or targets.shape != probabilities.shape[:1]:
         raise ValueError(
@@ -328,9 +421,8 @@ def make_grids(
 ) -> Grids:
     """Seeded 2x2 grids of images that the model classifies correctly, with confidence, when alone.
 
-    The four classes of a grid are drawn without, the images of a class in shuffled order: none comes again
-        before all
-    of its class have been used.
+    The four classes of a grid are drawn without replacement, the images of a class in shuffled order: none
+    comes again before all of its class have been used.
 
     Args:
         images: (M, C, H, W).
@@ -349,6 +441,14 @@ def make_grids(
     Raises:
         ValueError: a wrong argument, or fewer than four classes with a confidently classified image (in that
             half).
+
+    Example:
+        >>> import torch
+        >>> images = torch.eye(4)[:, :, None, None].expand(4, 4, 2, 2)  # image k has channel k alone
+        >>> model = lambda x: 20 * x.mean((2, 3))
+        >>> grids = make_grids(images, torch.arange(4), model, count=2)
+        >>> grids.images.shape, grids.targets.sort(1).values.tolist()
+        (torch.Size([2, 4, 4, 4]), [[0, 1, 2, 3], [0, 1, 2, 3]])
     """
     if images.ndim != 4 or targets.shape != images.shape[:1]:
         raise ValueError(
@@ -400,6 +500,14 @@ def controls(grids: Grids, seed: int = 0, ink: bool | None = None) -> dict[str, 
     Args:
         seed: of the random map.
         ink: whether to add the two ink maps; None: for images with a single channel.
+
+    Example:
+        >>> import torch
+        >>> images = torch.eye(4)[:, :, None, None].expand(4, 4, 2, 2)  # image k has channel k alone
+        >>> model = lambda x: 20 * x.mean((2, 3))
+        >>> grids = make_grids(images, torch.arange(4), model, count=1)
+        >>> list(controls(grids)), controls(grids)[CENTRE].shape
+        (['control: uniform random', 'control: distance to the centre'], torch.Size([1, 4, 4, 4]))
     """
     count, channels, height, width = grids.images.shape
     shape = (count, CELLS, height, width)
@@ -426,6 +534,15 @@ def cell_maps(method: Method, grids: Grids, batch_size: int = 16) -> Tensor:
 
     Raises:
         ValueError: a map of another shape, larger than the grid, or not finite.
+
+    Example:
+        >>> import torch
+        >>> images = torch.eye(4)[:, :, None, None].expand(4, 4, 2, 2)  # image k has channel k alone
+        >>> model = lambda x: 20 * x.mean((2, 3))
+        >>> grids = make_grids(images, torch.arange(4), model, count=2)
+        >>> own_channel = lambda x, target: x[torch.arange(len(x)), target]
+        >>> cell_maps(own_channel, grids).shape
+        torch.Size([2, 4, 4, 4])
     """
     height, width = grids.images.shape[-2:]
     cells = []
@@ -452,8 +569,7 @@ def grid_pointing(
 ) -> pd.DataFrame:
     """Scores of every method on every cell of every grid.
 
-    One rule for all maps: channels are summed; a map that is smaller than the grid (a layer's) is
-        interpolated
+    One rule for all maps: channels are summed; a map that is smaller than the grid (a layer's) is interpolated
     bilinearly to its size; it is smoothed, its positive part taken, and averaged over squares.
 
     Args:
@@ -476,6 +592,17 @@ def grid_pointing(
     Raises:
         ValueError: a square that does not fit, a control's name, or a map of another shape or not finite (the
             method is named).
+
+    Example:
+        >>> import torch
+        >>> images = torch.eye(4)[:, :, None, None].expand(4, 4, 2, 2)  # image k has channel k alone
+        >>> model = lambda x: 20 * x.mean((2, 3))
+        >>> grids = make_grids(images, torch.arange(4), model, count=2)
+        >>> own_channel = lambda x, target: x[torch.arange(len(x)), target]
+        >>> options = {"with_controls": False, "show_progress": False}
+        >>> scores = grid_pointing({"own channel": own_channel}, grids, **options)
+        >>> scores[["rank_auc", "energy", "right_cell"]].mean().round(3).to_dict()
+        {'rank_auc': 1.0, 'energy': 1.0, 'right_cell': 1.0}
     """
     height, width = grids.images.shape[-2:]
     pool(grids.images[:1, 0], square)
@@ -542,7 +669,13 @@ def grid_pointing(
 
 
 class Interval(NamedTuple):
-    """An estimate with the lower and upper end of its interval."""
+    """An estimate with the lower and upper end of its interval.
+
+    Example:
+        >>> low, high = Interval(estimate=0.8, low=0.7, high=0.9)[1:]
+        >>> low < 0.75 < high
+        True
+    """
 
     estimate: float
     low: float
@@ -550,7 +683,13 @@ class Interval(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """A paired difference with its interval, and the two-sided p-value of "there is none"."""
+    """A paired difference with its interval, and the two-sided p-value of "there is none".
+
+    Example:
+        >>> difference = Difference(estimate=0.1, low=0.05, high=0.15, p_value=0.001)
+        >>> difference.low > 0
+        True
+    """
 
     estimate: float
     low: float
@@ -581,6 +720,11 @@ def bootstrap_interval(
 
     Raises:
         ValueError: no values, values that are not finite, or not one group a value.
+
+    Example:
+        >>> values, photographs = [0.9, 0.9, 0.9, 0.5, 0.5, 0.5], [0, 0, 0, 1, 1, 1]
+        >>> [round(end, 3) for end in bootstrap_interval(values, photographs)]  # 2 photographs, not 6
+        [0.7, 0.5, 0.9]
     """
     values, draws = _bootstrap(values, groups, statistic, samples, seed, confidence)
     low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2])
@@ -606,6 +750,11 @@ def paired_difference(
 
     Raises:
         ValueError: lengths that differ, and what `bootstrap_interval` raises.
+
+    Example:
+        >>> difference = paired_difference([0.9, 0.8, 0.7], [0.8, 0.7, 0.6])
+        >>> [round(value, 3) for value in difference]
+        [0.1, 0.1, 0.1, 0.001]
     """
     first, second = (np.asarray(v, dtype=float) for v in (first, second))
     if first.shape != second.shape:
@@ -624,6 +773,10 @@ def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
 
     Raises:
         ValueError: values outside [0, 1].
+
+    Example:
+        >>> holm([0.01, 0.04, 0.03]).round(3).tolist()
+        [0.03, 0.06, 0.06]
     """
     p_values = np.asarray(p_values, dtype=float)
     if p_values.ndim != 1 or not ((p_values >= 0) & (p_values <= 1)).all():
@@ -652,6 +805,13 @@ def summarise(
 
     Raises:
         ValueError: a column that is missing.
+
+    Example:
+        >>> import pandas as pd
+        >>> cells = pd.DataFrame({"grid": [0, 0, 1, 1], "cell": [0, 1, 0, 1], "rank": [0, 1, 0, 1]})
+        >>> summary = summarise(cells.assign(method="ours", rank_auc=[0.9, 0.7, 0.8, 0.6]))
+        >>> summary.set_index("part")["mean"].round(3).to_dict()
+        {'best-ranked class': 0.85, 'other classes': 0.65, 'all classes': 0.75}
     """
     _require_columns(scores, metric, group)
     rows = []
@@ -689,6 +849,15 @@ def compare(
 
     Raises:
         ValueError: a method or column that is missing.
+
+    Example:
+        >>> import pandas as pd
+        >>> cells = pd.DataFrame({"grid": [0, 0, 1, 1], "cell": [0, 1, 0, 1], "rank": [0, 1, 0, 1]})
+        >>> ours = cells.assign(method="ours", rank_auc=[0.9, 0.7, 0.8, 0.6])
+        >>> peer = cells.assign(method="peer", rank_auc=[0.8, 0.6, 0.7, 0.5])
+        >>> table = compare(pd.concat([ours, peer]), "ours").set_index("part")
+        >>> table["difference"].round(3).to_dict(), table["better"].all().item()
+        ({'best-ranked class': 0.1, 'other classes': 0.1, 'all classes': 0.1}, True)
     """
     _require_columns(scores, metric, group)
     known = list(scores["method"].unique())
@@ -728,6 +897,10 @@ def log_log_slope(x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarr
 
     Raises:
         ValueError: negative or not finite values, or fewer than two different x with a positive y.
+
+    Example:
+        >>> round(log_log_slope([1, 2, 4], [3, 12, 48]), 6)  # 3 x^2
+        2.0
     """
     x, y = (np.asarray(v, dtype=float) for v in (x, y))
     if x.shape != y.shape or x.ndim != 1:

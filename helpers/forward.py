@@ -25,6 +25,13 @@ class Forward:
             split like the examples.
         examples: N.
         internal_batch_size: most examples in one pass; None: all.
+
+    Example:
+        >>> import torch
+        >>> scales = torch.tensor([1.0, 10.0])  # an additional argument, one for each of two examples
+        >>> forward = Forward(lambda x, scale: x * scale[:, None], scales, examples=2)
+        >>> forward(torch.ones(1, 1), rows=torch.tensor([1]))
+        tensor([[10.]])
     """
 
     def __init__(self, function: Callable, arguments=None, examples: int = 1, internal_batch_size=None):
@@ -71,6 +78,12 @@ class Part:
     """The model for some of a run's examples, which it counts from 0.
 
     whole: `Forward` or `AtLayer`. numbers: of the examples among those of the run, shape (n,).
+
+    Example:
+        >>> import torch
+        >>> forward = Forward(lambda x, scale: x * scale[:, None], torch.tensor([1.0, 10.0]), examples=2)
+        >>> Part(forward, torch.tensor([1]))(torch.ones(1, 1), rows=torch.tensor([0]))
+        tensor([[10.]])
     """
 
     whole: "Forward | AtLayer"
@@ -94,6 +107,17 @@ class AtLayer:
 
     Raises:
         ValueError: the layer is not used, is used twice, or does not return one tensor.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
+        >>> inputs = torch.ones(4, 2)
+        >>> parts = AtLayer(Forward(model, examples=4), model[1], inputs)
+        >>> parts.activations().shape, parts.recomputes
+        (torch.Size([4, 3]), False)
+        >>> torch.equal(parts(parts.activations(), torch.arange(4)), model(inputs))
+        True
     """
 
     def __init__(self, forward: Forward, module: nn.Module, inputs: Tensor):
@@ -176,7 +200,16 @@ class AtLayer:
 
 @contextmanager
 def hooked(module: nn.Module, hook: Callable) -> Iterator[None]:
-    """A forward hook that is gone afterwards, whatever happens."""
+    """A forward hook that is gone afterwards, whatever happens.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> model = nn.Linear(2, 1)
+        >>> with hooked(model, lambda module, arguments, output: torch.full_like(output, 7.0)):
+        ...     model(torch.zeros(1, 2)).item()
+        7.0
+    """
     handle = module.register_forward_hook(hook)
     try:
         yield
@@ -185,7 +218,16 @@ def hooked(module: nn.Module, hook: Callable) -> Iterator[None]:
 
 
 def one_tensor(output, module: nn.Module) -> Tensor:
-    """The output of a layer, if it is one tensor with an entry per example; else raises ValueError."""
+    """The output of a layer, if it is one tensor with an entry per example; else raises ValueError.
+
+    Example:
+        >>> import torch
+        >>> layer = torch.nn.GRU(2, 2)
+        >>> one_tensor(layer(torch.zeros(1, 2)), layer)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        ValueError: Layer(module): expected a module that returns one tensor; GRU returns tuple...
+    """
     if not isinstance(output, Tensor):
         raise ValueError(
             f"Layer(module): expected a module that returns one tensor; {type(module).__name__} returns "
@@ -195,7 +237,14 @@ def one_tensor(output, module: nn.Module) -> Tensor:
 
 
 class Tracer(fx.Tracer):
-    """Traces only what lies around one submodule; every other module stays whole."""
+    """Traces only what lies around one submodule; every other module stays whole.
+
+    Example:
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Sequential(nn.Linear(2, 2), nn.ReLU()), nn.Linear(2, 2))
+        >>> [[node.target for node in Tracer(name).trace(model).nodes] for name in ("1", "0.1")]
+        [['input', '0', '1', 'output'], ['input', '0.0', '0.1', '1', 'output']]
+    """
 
     def __init__(self, name: str):
         super().__init__()
@@ -213,6 +262,14 @@ def cut(model, module: nn.Module) -> tuple[Callable, Callable] | None:
 
     Raises:
         ValueError: the module is no part of the model, or is called more than once.
+
+    Example:
+        >>> import torch
+        >>> model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
+        >>> head, tail = cut(model, model[1])
+        >>> inputs = torch.ones(4, 2)
+        >>> torch.equal(tail(inputs, *head(inputs)), model(inputs))
+        True
     """
     if not isinstance(model, nn.Module):
         return None
@@ -247,7 +304,12 @@ def cut(model, module: nn.Module) -> tuple[Callable, Callable] | None:
 
 
 def closure(start: list, neighbours: Callable) -> set:
-    """All nodes that can be reached from those."""
+    """All nodes that can be reached from those.
+
+    Example:
+        >>> closure([1], {1: [2], 2: [3], 3: [1], 4: [1]}.get)
+        {1, 2, 3}
+    """
     seen, waiting = set(start), list(start)
     while waiting:
         for node in neighbours(waiting.pop()):
@@ -258,7 +320,16 @@ def closure(start: list, neighbours: Callable) -> set:
 
 
 def part(model: nn.Module, graph: fx.Graph, known: list, wanted: list | None = None) -> fx.GraphModule:
-    """The part of a traced model that computes the wanted nodes (default: its output) from the known ones."""
+    """The part of a traced model that computes the wanted nodes (default: its output) from the known ones.
+
+    Example:
+        >>> import torch
+        >>> model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU())
+        >>> graph = Tracer("0").trace(model)
+        >>> linear = next(node for node in graph.nodes if node.target == "0")
+        >>> part(model, graph, known=[linear])(torch.tensor([[-1.0, 1.0]]))  # what comes after it: the ReLU
+        tensor([[0., 1.]])
+    """
     result = fx.Graph()
     copies = {}
     for index, node in enumerate(known):
@@ -290,6 +361,12 @@ def blocks(model: nn.Module, inputs: Tensor) -> dict[str, nn.Module]:
 
     Raises:
         ValueError: inputs of another shape.
+
+    Example:
+        >>> import torch
+        >>> from helpers.models import DigitNet
+        >>> list(blocks(DigitNet().eval(), torch.zeros(1, 1, 28, 28)))  # at 28, 14 and 7 px
+        ['features.2', 'features.8', 'classifier']
     """
     return {name: module for name, module, _ in _feature_maps(model, inputs)}
 
@@ -298,6 +375,14 @@ def stages(model: nn.Module, inputs: Tensor) -> list[nn.Module]:
     """The last of the `blocks` at each resolution, from fine to coarse.
 
     Args, raises: as `blocks`.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Conv2d(1, 4, 1), nn.ReLU(), nn.Conv2d(4, 8, 2, stride=2), nn.ReLU())
+        >>> fine, coarse = stages(model, torch.zeros(1, 1, 8, 8))
+        >>> fine is model[1], coarse is model[3]
+        (True, True)
     """
     return list({size: module for _, module, size in _feature_maps(model, inputs)}.values())
 

@@ -17,6 +17,16 @@ class Geometry:
     """What every geometry shares. A new geometry is a frozen dataclass that defines `apply` and `adjoint`.
 
     `diagonal` says that M touches each coordinate on its own.
+
+    Example:
+        >>> import torch
+        >>> class FirstHardly(Geometry):
+        ...     diagonal = True
+        ...     def apply(self, v):
+        ...         return v * torch.tensor([0.125, 1.0])
+        ...     adjoint = apply
+        >>> FirstHardly().apply(torch.ones(1, 2))
+        tensor([[0.1250, 1.0000]])
     """
 
     diagonal = False
@@ -35,7 +45,13 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Euclidean(Geometry):
-    """Every coordinate counts the same: M is the identity."""
+    """Every coordinate counts the same: M is the identity.
+
+    Example:
+        >>> import torch
+        >>> Euclidean().apply(torch.tensor([[1.0, 2.0]]))
+        tensor([[1., 2.]])
+    """
 
     diagonal = True
 
@@ -51,6 +67,11 @@ class Scaled(Geometry):
     """Coordinates in their own units: K = diag(std), so that one standard deviation counts as 1.
 
     std: standard deviations, positive, of a shape that broadcasts to one example's coordinates.
+
+    Example:
+        >>> import torch
+        >>> Scaled(torch.tensor([10.0, 0.1])).apply(torch.ones(1, 2))  # one standard deviation of each
+        tensor([[10.0000,  0.1000]])
     """
 
     std: Tensor
@@ -88,6 +109,12 @@ class Covariance(Geometry):
     The size of a change is then its Mahalanobis distance. K is the matrix's lower Cholesky factor.
 
     matrix: symmetric positive definite, shape (n, n), n the number of coordinates of one example.
+
+    Example:
+        >>> import torch
+        >>> geometry = Covariance(torch.tensor([[4.0, 2.0], [2.0, 5.0]]))
+        >>> geometry.apply(torch.tensor([[1.0, 0.0]]))  # the second feature comes along
+        tensor([[2., 1.]])
     """
 
     matrix: Tensor
@@ -127,6 +154,13 @@ class Smooth(Geometry):
     """Neighbouring pixels move together: K is a Gaussian blur, mirrored at the borders, its own adjoint.
 
     width: standard deviation in pixels.
+
+    Example:
+        >>> import torch
+        >>> spot = torch.zeros(1, 1, 5, 5)
+        >>> spot[..., 2, 2] = 1
+        >>> Smooth(width=1.0).apply(spot)[0, 0, 2].round(decimals=3)  # its neighbours come along
+        tensor([0.0230, 0.0970, 0.1590, 0.0970, 0.0230])
     """
 
     width: float

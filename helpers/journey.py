@@ -36,6 +36,13 @@ class Slope:
     rows: the examples' numbers in the batch, shape (n,). u: the points, (n, *S). value: scores, (n,).
     gradient: dF/du, (n, *S). base: gradients in the space that the chart maps to, (n, 1 + R, *B): of the
     score, then of the R competitors' scores.
+
+    Example:
+        >>> import torch
+        >>> two = torch.tensor([[2.0], [3.0]])
+        >>> slope = Slope(rows=torch.tensor([0, 5]), u=two, value=two[:, 0], gradient=two, base=two[:, None])
+        >>> slope.only(torch.tensor([5])).value
+        tensor([3.])
     """
 
     rows: Tensor
@@ -67,6 +74,15 @@ class Journey:
         tolerance: how close to the level counts as there, (N,), in units of the score.
         gradient_evaluations, forward_evaluations: passes of each example through the model with and without
             a backward pass, (N,).
+
+    Example:
+        >>> import torch
+        >>> from helpers import coordinates, forward, geometry, levels
+        >>> chart = coordinates.Input().chart(torch.tensor([[3.0]]), forward.Forward(lambda x: x.square()))
+        >>> journey = Journey(chart, geometry.Euclidean(), lambda outputs, rows: outputs[:, 0])
+        >>> journey.begin(levels.Value(1.0), boundary=None, with_gradient=True)
+        >>> journey.start, journey.here().gradient, journey.level
+        (tensor([9.]), tensor([[6.]]), tensor([1.]))
     """
 
     def __init__(
@@ -386,7 +402,14 @@ class Journey:
 
 
 def leaving(velocity: Tensor, place: Tensor, lower: Tensor | None, upper: Tensor | None) -> Tensor:
-    """Which coordinates of a place, (n, ...), are at a bound that the velocity would leave."""
+    """Which coordinates of a place, (n, ...), are at a bound that the velocity would leave.
+
+    Example:
+        >>> import torch
+        >>> velocity, place = torch.tensor([[-1.0, 1.0, -1.0]]), torch.tensor([[0.0, 0.0, 0.5]])
+        >>> leaving(velocity, place, lower=torch.zeros(1, 3), upper=None)
+        tensor([[ True, False, False]])
+    """
     out = torch.zeros_like(place, dtype=torch.bool)
     out |= False if lower is None else (place <= lower) & (velocity < 0)
     out |= False if upper is None else (place >= upper) & (velocity > 0)
@@ -398,6 +421,13 @@ def gradients_of(values: Sequence[Tensor], point: Tensor) -> Tensor:
 
     Raises:
         ValueError: a score does not depend on the point.
+
+    Example:
+        >>> import torch
+        >>> point = torch.tensor([[2.0, 3.0]], requires_grad=True)
+        >>> gradients_of([point.prod(1), point.sum(1)], point)
+        tensor([[[3., 2.],
+                 [1., 1.]]])
     """
     gradients = []
     for number, value in enumerate(values, start=1):
@@ -417,5 +447,11 @@ def gradients_of(values: Sequence[Tensor], point: Tensor) -> Tensor:
 
 
 def per(values: Tensor, like: Tensor) -> Tensor:
-    """One value per example, (n,), shaped to multiply a tensor of shape (n, ...)."""
+    """One value per example, (n,), shaped to multiply a tensor of shape (n, ...).
+
+    Example:
+        >>> import torch
+        >>> per(torch.tensor([1.0, 2.0]), torch.zeros(2, 3, 4, 4)).shape
+        torch.Size([2, 1, 1, 1])
+    """
     return values.reshape(-1, *[1] * (like.ndim - 1))

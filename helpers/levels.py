@@ -15,6 +15,12 @@ class Situation:
 
     start: shape (N,). boundary: the score's own boundary value. reference: the score at the reference, shape
     (N,); the two functions raise ValueError where there is none.
+
+    Example:
+        >>> import torch
+        >>> here = Situation(torch.tensor([3.0]), boundary=lambda: 0.0, reference=lambda: torch.tensor([1.0]))
+        >>> Boundary().resolve(here), Share(1.0).resolve(here)
+        (tensor([0.]), tensor([1.]))
     """
 
     start: Tensor
@@ -23,7 +29,16 @@ class Situation:
 
 
 class Level:
-    """What every level shares. A new level is a frozen dataclass that defines `resolve`."""
+    """What every level shares. A new level is a frozen dataclass that defines `resolve`.
+
+    Example:
+        >>> import torch
+        >>> class Half(Level):
+        ...     def resolve(self, situation):
+        ...         return situation.start / 2
+        >>> Half().resolve(Situation(torch.tensor([3.0, 8.0]), boundary=None, reference=None))
+        tensor([1.5000, 4.0000])
+    """
 
     def resolve(self, situation: Situation) -> Tensor:
         """The level of each example, shape (N,)."""
@@ -32,7 +47,13 @@ class Level:
 
 @dataclass(frozen=True)
 class Value(Level):
-    """That value of the score. A plain number passed as a level means this."""
+    """That value of the score. A plain number passed as a level means this.
+
+    Example:
+        >>> import torch
+        >>> Value(0.5).resolve(Situation(torch.tensor([3.0, 8.0]), boundary=None, reference=None))
+        tensor([0.5000, 0.5000])
+    """
 
     value: float
 
@@ -45,7 +66,13 @@ class Value(Level):
 
 @dataclass(frozen=True)
 class Drop(Level):
-    """So much below the score of the input (a negative amount: so much above)."""
+    """So much below the score of the input (a negative amount: so much above).
+
+    Example:
+        >>> import torch
+        >>> Drop(1.0).resolve(Situation(torch.tensor([3.0, 8.0]), boundary=None, reference=None))
+        tensor([2., 7.])
+    """
 
     amount: float
 
@@ -58,7 +85,13 @@ class Drop(Level):
 
 @dataclass(frozen=True)
 class Boundary(Level):
-    """Where the score changes sides: 0 under Margin (decision boundary) and LogOdds (even odds)."""
+    """Where the score changes sides: 0 under Margin (decision boundary) and LogOdds (even odds).
+
+    Example:
+        >>> import torch
+        >>> Boundary().resolve(Situation(torch.tensor([3.0, 8.0]), boundary=lambda: 0.0, reference=None))
+        tensor([0., 0.])
+    """
 
     def resolve(self, situation: Situation) -> Tensor:
         return torch.full_like(situation.start, situation.boundary())
@@ -69,6 +102,12 @@ class Share(Level):
     """That fraction of the way from the score of the input to the score of the reference.
 
     Where the reference scores higher than the input, the way leads up, and the record says so.
+
+    Example:
+        >>> import torch
+        >>> here = Situation(torch.tensor([3.0]), boundary=lambda: 0.0, reference=lambda: torch.tensor([1.0]))
+        >>> Share(0.5).resolve(here)
+        tensor([2.])
     """
 
     fraction: float
@@ -88,6 +127,10 @@ def as_level(level) -> Level:
     Raises:
         TypeError: neither of them.
         ValueError: a number that is not finite.
+
+    Example:
+        >>> as_level(1.5), as_level(Drop(1.0))
+        (Value(value=1.5), Drop(amount=1.0))
     """
     if isinstance(level, Level):
         return level

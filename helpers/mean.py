@@ -25,6 +25,14 @@ class Mean(GradientAttribution):
     Raises:
         ValueError: no member.
         TypeError: something else among them.
+
+    Example:
+        >>> import torch
+        >>> from helpers.paths import Flow, Tangent
+        >>> model = lambda x: x @ torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+        >>> mean = Mean([NonlinearSaliency(model, path=path) for path in (Tangent(), Flow())])
+        >>> mean.attribute(torch.tensor([[1.0, 2.0]]), target=1).round(decimals=3)
+        tensor([[0.4000, 1.6000]])
     """
 
     def __init__(self, members: Sequence[NonlinearSaliency]):
@@ -49,6 +57,12 @@ class Mean(GradientAttribution):
         """The mean map, positive = supports the score: (N, 1, H, W) for images, else the members' shape.
 
         Arguments and errors are those of `NonlinearSaliency.explain`.
+
+        Example:
+            >>> import torch
+            >>> member = NonlinearSaliency(lambda x: x.mean((2, 3)))
+            >>> Mean([member]).attribute(torch.ones(1, 3, 4, 4), target=0).shape  # channels summed
+            torch.Size([1, 1, 4, 4])
         """
         arguments = (target, level, additional_forward_args, internal_batch_size)
         image = inputs[0] if isinstance(inputs, tuple) else inputs
@@ -71,7 +85,17 @@ class Mean(GradientAttribution):
         internal_batch_size: int | None = None,
         show_progress: bool = False,
     ) -> list[Explanation]:
-        """The records of all members, in their order."""
+        """The records of all members, in their order.
+
+        Example:
+            >>> import torch
+            >>> from helpers.paths import Flow, Tangent
+            >>> model = lambda x: x @ torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+            >>> mean = Mean([NonlinearSaliency(model, path=path) for path in (Tangent(), Flow(steps=4))])
+            >>> runs = mean.explain(torch.tensor([[1.0, 2.0]]), target=1)
+            >>> [run.gradient_evaluations.item() for run in runs]
+            [1, 9]
+        """
         return [
             member.explain(
                 inputs,
@@ -99,6 +123,13 @@ class GeometricMean(Mean):
     Raises:
         ValueError: no member, or a floor that is no number above 0.
         TypeError: something else among the members.
+
+    Example:
+        >>> import torch
+        >>> mean = GeometricMean([NonlinearSaliency(lambda x: x)] * 2)
+        >>> maps = torch.tensor([[4.0, 4.0], [1.0, 0.0]])  # both find the first, one finds the second
+        >>> mean.combine(maps).round(decimals=3), maps.mean(0)
+        (tensor([2.0000, 0.2000]), tensor([2.5000, 2.0000]))
     """
 
     def __init__(self, members: Sequence[NonlinearSaliency], floor: float = 0.01):
@@ -112,7 +143,13 @@ class GeometricMean(Mean):
 
 
 def fitted(attribution: Tensor, image: Tensor) -> Tensor:
-    """A map summed over channels and enlarged (bilinearly) to the image: (N, 1, H, W); others unchanged."""
+    """A map summed over channels and enlarged (bilinearly) to the image: (N, 1, H, W); others unchanged.
+
+    Example:
+        >>> import torch
+        >>> fitted(torch.ones(1, 8, 2, 2), image=torch.zeros(1, 3, 4, 4)).shape
+        torch.Size([1, 1, 4, 4])
+    """
     if attribution.ndim != 4:
         return attribution
     one_channel = reduce(attribution)[:, None]
@@ -124,6 +161,13 @@ def fitted(attribution: Tensor, image: Tensor) -> Tensor:
 
 
 def normalised(attribution: Tensor) -> Tensor:
-    """A map divided by the mean magnitude of each example; a map of zeros stays one."""
+    """A map divided by the mean magnitude of each example; a map of zeros stays one.
+
+    Example:
+        >>> import torch
+        >>> normalised(torch.tensor([[1.0, -3.0], [0.0, 0.0]]))
+        tensor([[ 0.5000, -1.5000],
+                [ 0.0000,  0.0000]])
+    """
     size = attribution.abs().flatten(1).mean(1)
     return attribution / per(size.masked_fill(size == 0, 1), attribution)

@@ -46,6 +46,11 @@ def mlp(
 
     Raises:
         ValueError: a width is smaller than 1.
+
+    Example:
+        >>> import torch
+        >>> mlp(inputs=4, outputs=3, hidden=(8,))(torch.zeros(2, 4)).shape
+        torch.Size([2, 3])
     """
     widths = (inputs, *hidden, outputs)
     if min(widths) < 1:
@@ -74,6 +79,13 @@ class KernelMachine(nn.Module):
 
     Raises:
         ValueError: shapes that do not agree, or gamma not a positive finite number.
+
+    Example:
+        >>> import torch
+        >>> machine = KernelMachine(torch.zeros(1, 2), torch.ones(1), intercept=-0.5, gamma=1.0)
+        >>> machine(torch.tensor([[0.0, 0.0], [9.0, 9.0]]))  # at its support vector, and far away
+        tensor([[ 0.5000],
+                [-0.5000]])
     """
 
     def __init__(self, support_vectors: Tensor, dual_coefficients: Tensor, intercept: float, gamma: float):
@@ -114,6 +126,13 @@ class KernelMachine(nn.Module):
 
         Raises:
             ValueError: targets other than 0 and 1, or only one of them.
+
+        Example:
+            >>> import torch
+            >>> inputs = torch.tensor([[0.0, 0.0], [1.0, 1.0], [0.0, 1.0], [1.0, 0.0]])  # XOR
+            >>> machine = KernelMachine.fit(inputs, torch.tensor([0, 0, 1, 1]), gamma=2.0, C=10.0)
+            >>> (machine(inputs)[:, 0] > 0).int()
+            tensor([0, 0, 1, 1], dtype=torch.int32)
         """
         from sklearn.svm import SVC
 
@@ -140,6 +159,14 @@ def from_logistic_regression(estimator, dtype: torch.dtype = torch.float64) -> n
 
     Raises:
         ValueError: the estimator is not fitted.
+
+    Example:
+        >>> import torch
+        >>> from sklearn.linear_model import LogisticRegression
+        >>> inputs = torch.tensor([[0.0], [1.0], [2.0], [3.0]], dtype=torch.float64)
+        >>> layer = from_logistic_regression(LogisticRegression().fit(inputs.numpy(), [0, 0, 1, 1]))
+        >>> (layer(inputs)[:, 0] > 0).int()
+        tensor([0, 0, 1, 1], dtype=torch.int32)
     """
     if not hasattr(estimator, "coef_"):
         raise ValueError(
@@ -163,6 +190,11 @@ class Normalised(nn.Module):
 
     Raises:
         ValueError: a std that is not positive, or as many as fit no image.
+
+    Example:
+        >>> import torch
+        >>> Normalised(torch.nn.Flatten(), mean=0.5, std=0.25)(torch.tensor([[[[0.5, 0.75]]]]))
+        tensor([[0., 1.]])
     """
 
     def __init__(self, model: nn.Module, mean: float | Sequence[float], std: float | Sequence[float]):
@@ -188,6 +220,13 @@ def require_digits(images: Tensor, smallest: int) -> None:
     """Raises ValueError unless the images are (N, 1, H, W), H and W at least that many pixels.
 
     Wrapped, so that a network that calls it can still be traced, and be cut at a layer.
+
+    Example:
+        >>> import torch
+        >>> require_digits(torch.zeros(1, 28, 28), smallest=28)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        ValueError: DigitNet: expected images of shape (N, 1, H, W) with H, W >= 28, got (1, 28,...
     """
     if images.ndim != 4 or images.shape[1] != 1 or min(images.shape[2:]) < smallest:
         raise ValueError(
@@ -207,6 +246,12 @@ class DigitNet(nn.Module):
     Attributes:
         features: the convolutions, (N, 1, H, W) -> (N, 64, H/4, W/4).
         classifier: the 1x1 convolution, (N, 64, h, w) -> (N, classes, h, w).
+
+    Example:
+        >>> import torch
+        >>> network = DigitNet().eval()
+        >>> [tuple(network(torch.zeros(2, 1, side, side)).shape) for side in (28, 56)]  # digits, grids
+        [(2, 10), (2, 10)]
     """
 
     smallest = 28
@@ -248,6 +293,14 @@ def shift_and_rotate(
         generator: source of chance, on the CPU.
         pixels: largest shift along each axis, in px.
         degrees: largest rotation to either side.
+
+    Example:
+        >>> import torch
+        >>> stroke = torch.zeros(1, 1, 9, 9)
+        >>> stroke[..., 4] = 1
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> torch.equal(shift_and_rotate(stroke, generator, pixels=0.0, degrees=0.0).round(), stroke)
+        True
     """
     draws = 2 * torch.rand(len(images), 3, generator=generator).to(images) - 1
     angle = draws[:, 0] * math.radians(degrees)
@@ -304,6 +357,14 @@ def fit(
     Raises:
         ValueError: no examples, not one target an example, or epochs or batch_size smaller than 1.
         FloatingPointError: the loss is no longer finite.
+
+    Example:
+        >>> import torch
+        >>> inputs, targets = torch.tensor([[-1.0], [1.0]]), torch.tensor([0, 1])
+        >>> model = mlp(1, 2, hidden=(8,))
+        >>> losses = fit(model, inputs, targets, epochs=40, learning_rate=0.1, show_progress=False)
+        >>> len(losses), losses[-1] < losses[0], accuracy(model, inputs, targets)
+        (40, True, 1.0)
     """
     if len(inputs) == 0 or targets.shape != inputs.shape[:1]:
         raise ValueError(
@@ -351,6 +412,11 @@ def predict(model: nn.Module, inputs: Tensor, batch_size: int = 256) -> Tensor:
 
     Raises:
         ValueError: no examples.
+
+    Example:
+        >>> import torch
+        >>> predict(torch.nn.Linear(2, 3), torch.ones(5, 2), batch_size=2).requires_grad
+        False
     """
     if len(inputs) == 0:
         raise ValueError(
@@ -367,6 +433,11 @@ def accuracy(model: nn.Module, inputs: Tensor, targets: Tensor, batch_size: int 
 
     Raises:
         ValueError: no examples, or not one target an example.
+
+    Example:
+        >>> import torch
+        >>> accuracy(torch.nn.Identity(), torch.tensor([[2.0, 1.0], [0.0, 3.0]]), torch.tensor([0, 0]))
+        0.5
     """
     if targets.shape != inputs.shape[:1]:
         raise ValueError(
@@ -382,6 +453,14 @@ def save_weights(model: nn.Module, path: str | Path) -> str:
     """Writes the model's state_dict to ``path`` and returns the file's SHA-256; equal weights, equal files.
 
     The file appears whole or not at all: an interrupted run leaves no half-written weights behind.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     sums = [save_weights(mlp(2, 1, seed=seed), Path(folder, "mlp.pt")) for seed in (0, 0, 1)]
+        >>> sums[0] == sums[1], sums[0] == sums[2]
+        (True, False)
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -405,6 +484,15 @@ def load_weights(model: nn.Module, path: str | Path, sha256: str | None = None) 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the checksum is another one, or the file does not hold the weights of such a model.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     sha256 = save_weights(mlp(2, 1), Path(folder, "mlp.pt"))
+        ...     model = load_weights(mlp(2, 1, seed=7), Path(folder, "mlp.pt"), sha256)
+        >>> model[0].weight.equal(mlp(2, 1)[0].weight)
+        True
     """
     path = Path(path)
     if not path.is_file():
@@ -452,6 +540,13 @@ def digit_net(
     Raises:
         ValueError: unknown data set, wrong checksum, or a file that does not hold such weights.
         FileNotFoundError: the weights are missing from the repository.
+
+    Example:
+        >>> import torch
+        >>> stroke = torch.zeros(1, 1, 28, 28)
+        >>> stroke[..., 4:24, 13:15] = 1
+        >>> digit_net()(stroke).argmax(1)
+        tensor([1])
     """
     ours = dataset == "mnist5k"
     cached = CACHE_FOLDER / f"digit_net_{dataset}.pt"

@@ -53,6 +53,16 @@ class Explanation:
         geometry, (N,): 1 at a nearest point. None for paths that do not look for one.
     path_points, path_scores: the points of the path, (T, N, *B), and the scores there, (T, N); None unless
         asked for with trace=True. An example that has arrived stays at its endpoint.
+
+    Example:
+        >>> import torch
+        >>> from helpers.scores import Logit
+        >>> saliency = NonlinearSaliency(lambda x: x.prod(1, keepdim=True), Logit())
+        >>> run = saliency.explain(torch.tensor([[2.0, 1.0]]), level=0.5)
+        >>> run.score_start.item(), round(run.score_end.item(), 3), run.converged.item()
+        (2.0, 0.5, True)
+        >>> run.support().sum(1).round(decimals=2)  # completeness: what the score lost on the way
+        tensor([1.5000])
     """
 
     displacement: Tensor
@@ -139,6 +149,17 @@ class NonlinearSaliency(GradientAttribution):
     Raises:
         TypeError: an argument of the wrong kind.
         ValueError: choices that do not go together.
+
+    Example:
+        >>> import torch
+        >>> from helpers import coordinates, paths, scores
+        >>> model = lambda x: x.prod(1, keepdim=True)
+        >>> inputs = torch.tensor([[2.0, 3.0]])  # score 6, and 0 at the reference
+        >>> options = {"score": scores.Logit(), "coordinates": coordinates.Input(reference=0.0)}
+        >>> NonlinearSaliency(model, **options, path=paths.StraightTangent()).attribute(inputs)  # linear: 12
+        tensor([[6., 6.]])
+        >>> NonlinearSaliency(model, **options, path=paths.Straight()).attribute(inputs).round(decimals=3)
+        tensor([[3., 3.]])
     """
 
     def __init__(
@@ -215,6 +236,12 @@ class NonlinearSaliency(GradientAttribution):
         Returns:
             The map: for "contribution" of the inputs' shape. With return_convergence_delta also the
             completeness error, shape (N,).
+
+        Example:
+            >>> import torch
+            >>> model = lambda x: x @ torch.tensor([[1.0, 0.0], [0.0, 2.0]])  # log-odds of class 1: 2 x2 - x1
+            >>> NonlinearSaliency(model).attribute(torch.tensor([[1.0, 2.0]]), target=1).round(decimals=4)
+            tensor([[0.6000, 2.4000]])
         """
         records = self._records(
             inputs,
@@ -268,6 +295,15 @@ class NonlinearSaliency(GradientAttribution):
         Warns:
             UserWarning: a model in train mode whose batch norm or dropout makes examples depend on each
                 other or on chance.
+
+        Example:
+            >>> import torch
+            >>> model = lambda x: x @ torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+            >>> run = NonlinearSaliency(model).explain(torch.tensor([[1.0, 2.0]]), target=0)
+            >>> run.direction  # class 1 is predicted: up, to even odds
+            tensor([1.])
+            >>> run.displacement.round(decimals=4)  # what would make it class 0
+            tensor([[ 0.6000, -1.2000]])
         """
         records = self._records(
             inputs,
@@ -351,7 +387,19 @@ class NonlinearSaliency(GradientAttribution):
 
 
 def read(journey: Journey, all_the_way: bool, rivals: Tensor | None) -> Explanation:
-    """The record of a finished journey; all_the_way: it aimed at the reference and not at a level."""
+    """The record of a finished journey; all_the_way: it aimed at the reference and not at a level.
+
+    Example:
+        >>> import torch
+        >>> from helpers.levels import Value
+        >>> chart = Input().chart(torch.tensor([[3.0]]), Forward(lambda x: x)).part(torch.tensor([0]))
+        >>> journey = Journey(chart, Euclidean(), lambda outputs, rows: outputs[:, 0])
+        >>> journey.begin(Value(1.0), boundary=None, with_gradient=True)
+        >>> Flow().walk(journey)
+        >>> journey.finish()
+        >>> read(journey, all_the_way=False, rivals=None).displacement.round(decimals=4)
+        tensor([[-2.]])
+    """
     chart, every = journey.chart, torch.arange(journey.examples, device=journey.u.device)
     mean_gradient = journey.mean_gradient()
     falls = -torch.ones_like(journey.start)
@@ -388,12 +436,27 @@ def read(journey: Journey, all_the_way: bool, rivals: Tensor | None) -> Explanat
 
 
 def joined(parts: Sequence[Tensor], dimension: int = 0) -> Tensor:
-    """The parts one after the other, without a copy where there is one."""
+    """The parts one after the other, without a copy where there is one.
+
+    Example:
+        >>> import torch
+        >>> joined([torch.zeros(1), torch.ones(2)])
+        tensor([0., 1., 1.])
+    """
     return parts[0] if len(parts) == 1 else torch.cat(parts, dimension)
 
 
 def together(records: Sequence[Explanation]) -> Explanation:
-    """One record of all examples from those of the parts of a batch, in their order."""
+    """One record of all examples from those of the parts of a batch, in their order.
+
+    Example:
+        >>> import torch
+        >>> from helpers.scores import Logit
+        >>> saliency = NonlinearSaliency(lambda x: x, Logit())
+        >>> runs = [saliency.explain(torch.tensor([[value]]), level=0.0) for value in (1.0, 2.0)]
+        >>> together(runs).score_start
+        tensor([1., 2.])
+    """
     if len(records) == 1:
         return records[0]
     whole = {}
@@ -416,6 +479,12 @@ def competing_classes(competitors, target, inputs: Tensor, forward: Forward) -> 
 
     Raises:
         TypeError, ValueError: no target, a target among the competitors, more classes than there are.
+
+    Example:
+        >>> import torch
+        >>> inputs = torch.tensor([[3.0, 1.0, 2.0]])
+        >>> competing_classes(2, 0, inputs, Forward(lambda x: x))  # the two highest other classes
+        tensor([[2, 1]])
     """
     examples, rows = len(inputs), torch.arange(len(inputs), device=inputs.device)
     with torch.no_grad():
@@ -449,6 +518,13 @@ def checked_inputs(inputs) -> Tensor:
     Raises:
         TypeError: not one floating-point tensor.
         ValueError: no example, or values that are not finite.
+
+    Example:
+        >>> import torch
+        >>> checked_inputs(torch.tensor([[1.0, float("nan")]]))
+        Traceback (most recent call last):
+            ...
+        ValueError: inputs: expected finite values; got NaN or infinity in 1 elements, in examples [0].
     """
     if isinstance(inputs, tuple) and len(inputs) == 1:
         (inputs,) = inputs
@@ -480,7 +556,18 @@ def checked_inputs(inputs) -> Tensor:
 
 
 def warn_of_training(model) -> None:
-    """Warns if a module is in train mode and has a batch norm or dropout."""
+    """Warns if a module is in train mode and has a batch norm or dropout.
+
+    Example:
+        >>> import warnings
+        >>> from torch import nn
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always")
+        ...     warn_of_training(nn.Sequential(nn.Linear(2, 2), nn.Dropout()))
+        ...     warn_of_training(nn.Sequential(nn.Linear(2, 2), nn.Dropout()).eval())
+        >>> len(caught)
+        1
+    """
     if not isinstance(model, nn.Module):
         return
     kinds = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
@@ -503,6 +590,11 @@ def reduce(attribution: Tensor, channels: int = 1) -> Tensor:
 
     Raises:
         ValueError: no such dimension.
+
+    Example:
+        >>> import torch
+        >>> reduce(torch.tensor([[[[1.0, 1.0]], [[2.0, -1.0]]]]))  # (1, 2, 1, 2) -> (1, 1, 2)
+        tensor([[[3., 0.]]])
     """
     if not 0 < channels < attribution.ndim:
         raise ValueError(
@@ -513,6 +605,13 @@ def reduce(attribution: Tensor, channels: int = 1) -> Tensor:
 
 
 def require_readout(readout: str) -> None:
-    """Raises ValueError unless the name is one of the readouts."""
+    """Raises ValueError unless the name is one of the readouts.
+
+    Example:
+        >>> require_readout("gradient")
+        Traceback (most recent call last):
+            ...
+        ValueError: readout: expected one of contribution, mean_gradient, displacement; got 'gradient'.
+    """
     if readout not in READOUTS:
         raise ValueError(f"readout: expected one of {', '.join(READOUTS)}; got {readout!r}.")

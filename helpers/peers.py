@@ -74,6 +74,14 @@ class Peer:
 
     Raises:
         TypeError: an argument of the wrong kind.
+
+    Example:
+        >>> import torch
+        >>> class Mine(Peer):
+        ...     def map_of(self, scored, inputs, rows, most):
+        ...         return scored(inputs, rows)[:, None] * inputs.detach()
+        >>> Mine(lambda x: x).attribute(torch.tensor([[2.0, 3.0]]), target=0).detach()
+        tensor([[4., 6.]])
     """
 
     forward_func: Callable[..., Tensor]
@@ -119,6 +127,14 @@ class Peer:
 
         Warns:
             UserWarning: a model in train mode with batch norm or dropout.
+
+        Example:
+            >>> import torch
+            >>> model = lambda x: torch.stack([x[:, 0] ** 2, 3 * x[:, 1]], 1)
+            >>> Gradient(model).attribute(torch.ones(3, 2), target=[0, 1, 1])
+            tensor([[2., 0.],
+                    [0., 3.],
+                    [0., 3.]])
         """
         given, inputs = inputs, checked_inputs(inputs)
         if internal_batch_size is not None:
@@ -154,6 +170,14 @@ class Gradient(Peer):
     Args:
         magnitude: True: |gradient|, as in the paper and by captum's default. False: with its sign, the slope
             of the score.
+
+    Example:
+        >>> import torch
+        >>> model = lambda x: torch.stack([x[:, 0] ** 2, 3 * x[:, 1]], 1)
+        >>> Gradient(model).attribute(torch.tensor([[-2.0, 1.0]]), target=0)
+        tensor([[4., 0.]])
+        >>> Gradient(model, magnitude=False).attribute(torch.tensor([[-2.0, 1.0]]), target=0)
+        tensor([[-4.,  0.]])
     """
 
     magnitude: bool = True
@@ -164,7 +188,14 @@ class Gradient(Peer):
 
 @dataclass(frozen=True, eq=False)
 class InputTimesGradient(Peer):
-    """Input x gradient (Shrikumar et al. 2016, arXiv 1605.01713), signed: captum's InputXGradient."""
+    """Input x gradient (Shrikumar et al. 2016, arXiv 1605.01713), signed: captum's InputXGradient.
+
+    Example:
+        >>> import torch
+        >>> model = lambda x: torch.stack([x[:, 0] ** 2, 3 * x[:, 1]], 1)
+        >>> InputTimesGradient(model).attribute(torch.tensor([[2.0, 1.0]]), target=0)
+        tensor([[8., 0.]])
+    """
 
     def map_of(self, scored, inputs, rows, most):
         return InputXGradient(scored).attribute(inputs, additional_forward_args=(rows,))
@@ -182,6 +213,12 @@ class SmoothGrad(Peer):
         samples: noisy copies per example.
         magnitude: True: the magnitude of the mean, as the paper draws it. False: the mean with its sign.
         seed: of the draws.
+
+    Example:
+        >>> import torch
+        >>> model = lambda x: torch.stack([x[:, 0] ** 2, 3 * x[:, 1]], 1)
+        >>> SmoothGrad(model).attribute(torch.tensor([[2.0, 1.0]]), target=1).round(decimals=3)
+        tensor([[0., 3.]])
     """
 
     noise: float = 0.15
@@ -223,6 +260,13 @@ class IntegratedGradients(Peer):
             (`helpers.references`).
         steps: gradients per example.
         method: captum's name of the quadrature.
+
+    Example:
+        >>> import torch
+        >>> model = lambda x: torch.stack([x[:, 0] ** 2, 3 * x[:, 1]], 1)
+        >>> peer = IntegratedGradients(model, reference=1.0)
+        >>> peer.attribute(torch.tensor([[2.0, 1.0]]), target=0).round(decimals=3)  # 4 - 1
+        tensor([[3., 0.]])
     """
 
     reference: float | Tensor | Callable[[Tensor], Tensor] = 0.0
@@ -255,6 +299,13 @@ class GradCam(Peer):
 
     Raises:
         TypeError, ValueError: something else than a module of the model.
+
+    Example:
+        >>> import torch
+        >>> from helpers.models import digit_net
+        >>> network = digit_net()
+        >>> GradCam(network, network.features).attribute(torch.ones(2, 1, 28, 28), target=3).shape
+        torch.Size([2, 1, 28, 28])
     """
 
     layer: nn.Module
@@ -303,6 +354,12 @@ class Occlusion(Peer):
         window: its side in pixels (or features), over all channels; None: a seventh of the larger side, at
             least 1.
         stride: pixels from one window to the next; None: half a window.
+
+    Example:
+        >>> import torch
+        >>> model = lambda x: torch.stack([x[:, 0] ** 2, 3 * x[:, 1]], 1)
+        >>> Occlusion(model).attribute(torch.tensor([[2.0, 1.0]]), target=0)  # one at a time is set to 0
+        tensor([[4., 0.]])
     """
 
     reference: float | Tensor | Callable[[Tensor], Tensor] = 0.0
@@ -352,7 +409,15 @@ class Occlusion(Peer):
 
 @dataclass(frozen=True, eq=False)
 class BlurredGradient(Gradient):
-    """Control: the gradient's map after a Gaussian of that width in pixels; what smoothing alone brings."""
+    """Control: the gradient's map after a Gaussian of that width in pixels; what smoothing alone brings.
+
+    Example:
+        >>> import torch
+        >>> logits = lambda x: x.flatten(1)  # class 12 is the pixel in the middle
+        >>> attribution = BlurredGradient(logits, width=1.0).attribute(torch.zeros(1, 1, 5, 5), target=12)
+        >>> attribution[0, 0, 2].round(decimals=3)
+        tensor([0.0230, 0.0970, 0.1590, 0.0970, 0.0230])
+    """
 
     width: float = field(kw_only=True)
 
@@ -367,7 +432,14 @@ class BlurredGradient(Gradient):
 
 @dataclass(frozen=True, eq=False)
 class SquaredGradient(Gradient):
-    """Control: the gradient squared, element by element; what a measure that rewards spikes gives for them."""
+    """Control: the gradient squared, element by element; what a measure that rewards spikes gives for them.
+
+    Example:
+        >>> import torch
+        >>> model = lambda x: torch.stack([x[:, 0] ** 2, 3 * x[:, 1]], 1)
+        >>> SquaredGradient(model).attribute(torch.tensor([[2.0, 1.0]]), target=1)
+        tensor([[0., 9.]])
+    """
 
     def map_of(self, scored, inputs, rows, most):
         return super().map_of(scored, inputs, rows, most).square()
@@ -375,7 +447,16 @@ class SquaredGradient(Gradient):
 
 @dataclass(frozen=True, eq=False)
 class Control:
-    """What the controls share that know no model: the call of a peer, at no cost. They define `map_of`."""
+    """What the controls share that know no model: the call of a peer, at no cost. They define `map_of`.
+
+    Example:
+        >>> import torch
+        >>> class Flat(Control):
+        ...     def map_of(self, images, target):
+        ...         return torch.ones_like(images[:, :1])
+        >>> Flat().attribute(torch.rand(2, 3, 4, 4), target=0).shape
+        torch.Size([2, 1, 4, 4])
+    """
 
     forward_func = None
 
@@ -395,6 +476,11 @@ class Control:
 
         Raises:
             TypeError, ValueError: inputs that are no images, or a wrong target.
+
+        Example:
+            >>> import torch
+            >>> OwnInk().attribute(torch.tensor([[[[0.0, 1.0]]]]), target=7)
+            tensor([[[[0., 1.]]]])
         """
         given, inputs = inputs, checked_inputs(inputs)
         require_images(type(self).__name__, inputs)
@@ -407,7 +493,15 @@ class Control:
 
 @dataclass(frozen=True, eq=False)
 class UniformRandom(Control):
-    """Control: uniform random values, set by the seed, the image and the class, whatever the batch."""
+    """Control: uniform random values, set by the seed, the image and the class, whatever the batch.
+
+    Example:
+        >>> import torch
+        >>> image, control = torch.zeros(1, 1, 8, 8), UniformRandom(seed=0)
+        >>> maps = [control.attribute(image, target=target) for target in (0, 0, 1)]
+        >>> torch.equal(maps[0], maps[1]), torch.equal(maps[0], maps[2])
+        (True, False)
+    """
 
     seed: int = 0
 
@@ -422,7 +516,13 @@ class UniformRandom(Control):
 
 @dataclass(frozen=True, eq=False)
 class CentreDistance(Control):
-    """Control: distance to the image's centre, in pixels, as in `helpers.evaluation.controls`."""
+    """Control: distance to the image's centre, in pixels, as in `helpers.evaluation.controls`.
+
+    Example:
+        >>> import torch
+        >>> CentreDistance().attribute(torch.zeros(1, 3, 1, 5))
+        tensor([[[[2., 1., 0., 1., 2.]]]])
+    """
 
     def map_of(self, images, target):
         down, right = (torch.arange(n, dtype=torch.float64) - (n - 1) / 2 for n in images.shape[-2:])
@@ -431,7 +531,14 @@ class CentreDistance(Control):
 
 @dataclass(frozen=True, eq=False)
 class SobelEdges(Control):
-    """Control: the strength of the edges of the grey image, by scikit-image's Sobel filter."""
+    """Control: the strength of the edges of the grey image, by scikit-image's Sobel filter.
+
+    Example:
+        >>> import torch
+        >>> half = torch.tensor([0.0, 0.0, 0.0, 1.0, 1.0, 1.0]).expand(1, 1, 6, 6)
+        >>> (SobelEdges().attribute(half)[0, 0, 2] > 0).int()
+        tensor([0, 0, 1, 1, 0, 0], dtype=torch.int32)
+    """
 
     def map_of(self, images, target):
         grey = images.mean(1).double().cpu().numpy()
@@ -440,7 +547,13 @@ class SobelEdges(Control):
 
 @dataclass(frozen=True, eq=False)
 class OwnInk(Control):
-    """Control: the image's own ink, for images on a background of 0."""
+    """Control: the image's own ink, for images on a background of 0.
+
+    Example:
+        >>> import torch
+        >>> OwnInk().attribute(torch.tensor([[[[0.0, 0.5, 1.0]]]]))
+        tensor([[[[0.0000, 0.5000, 1.0000]]]])
+    """
 
     def map_of(self, images, target):
         return images
@@ -472,6 +585,12 @@ def standard_peers(
         steps: of Integrated Gradients.
         noise, samples, seed: of `SmoothGrad`.
         window, stride: of `Occlusion`.
+
+    Example:
+        >>> from helpers.models import digit_net
+        >>> network = digit_net()
+        >>> list(standard_peers(network, network.features, reference=0.0))
+        ['gradient', 'input x gradient', 'SmoothGrad', 'Integrated Gradients', 'Grad-CAM', 'Occlusion']
     """
     layers = (
         {f"Grad-CAM, {name}": module for name, module in layer.items()}
@@ -507,6 +626,10 @@ def standard_controls(
         grids: True: without those that `helpers.evaluation.grid_pointing` adds by itself (random, centre,
             ink).
         seed: of the random map.
+
+    Example:
+        >>> list(standard_controls(lambda x: x, width=2.0, grids=True))
+        ['control: Sobel edges', 'control: gradient, blurred', 'control: gradient, squared']
     """
     simple = {RANDOM: UniformRandom(seed), CENTRE: CentreDistance()}
     return {
@@ -532,6 +655,10 @@ class Cost:
         (`helpers.forward`).
     work: all arithmetic in matrix products and convolutions, the method's own among them, in units of one
         forward pass of one example; NaN for a model that has neither. It makes parts and wholes comparable.
+
+    Example:
+        >>> str(Cost(gradients=1, forwards=2, part_gradients=16))
+        '1 gradient + 16 in part + 2 passes'
     """
 
     gradients: float
@@ -558,6 +685,12 @@ class Passes:
     """What passed through a model, as `counted` notes it.
 
     seen: for each forward pass its rows, whether it went through the whole model, and its backward passes.
+
+    Example:
+        >>> passes = Passes()
+        >>> passes.note(rows=8, whole=True, outputs=None)
+        >>> passes.cost(examples=4).forwards
+        2.0
     """
 
     seen: list[list] = field(default_factory=list)
@@ -587,6 +720,13 @@ class Work(TorchDispatchMode):
 
     torch's FlopCounterMode does the same but follows modules too, and refuses `torch.autograd.grad` with
     respect to an input.
+
+    Example:
+        >>> import torch
+        >>> with Work() as work:
+        ...     product = torch.ones(2, 3) @ torch.ones(3, 4)
+        >>> work.operations  # multiplications and additions: 2 * 2 * 3 * 4
+        48
     """
 
     def __init__(self):
@@ -610,6 +750,14 @@ def counted(model: nn.Module) -> Iterator[Passes]:
 
     Raises:
         TypeError: not a module. Put a function into the `forward` of one.
+
+    Example:
+        >>> import torch
+        >>> model = torch.nn.Linear(2, 1)
+        >>> with counted(model) as passes:
+        ...     outputs = model(torch.ones(5, 2))
+        >>> passes.cost(examples=5).forwards
+        1.0
     """
     if not isinstance(model, nn.Module):
         raise TypeError(
@@ -645,6 +793,13 @@ def measured(method, inputs: Tensor, target=None, **options) -> tuple[Tensor, Co
 
     Raises:
         TypeError: a model that is not a module; and what `attribute` raises.
+
+    Example:
+        >>> import torch
+        >>> model = torch.nn.Linear(2, 3)
+        >>> attribution, cost = measured(IntegratedGradients(model, steps=8), torch.ones(4, 2), target=0)
+        >>> attribution.shape, cost.gradients
+        (torch.Size([4, 2]), 8.0)
     """
     examples = len(inputs[0] if isinstance(inputs, tuple) else inputs)
     model = method.forward_func
@@ -661,6 +816,14 @@ def measured(method, inputs: Tensor, target=None, **options) -> tuple[Tensor, Co
 
 
 def require_images(name: str, inputs: Tensor) -> None:
-    """Raises ValueError unless the inputs have the shape of images."""
+    """Raises ValueError unless the inputs have the shape of images.
+
+    Example:
+        >>> import torch
+        >>> require_images("SobelEdges", torch.zeros(2, 30))
+        Traceback (most recent call last):
+            ...
+        ValueError: SobelEdges: expected images of shape (N, C, H, W); got (2, 30).
+    """
     if inputs.ndim != 4:
         raise ValueError(f"{name}: expected images of shape (N, C, H, W); got {tuple(inputs.shape)}.")

@@ -26,6 +26,11 @@ class Photograph:
         name: short name; of a user's own photo the file's name without its ending.
         image: float32, (3, S, S), red, green, blue in [0, 1].
         source: author and licence of a bundled photograph (more in data/README.md); else the file's path.
+
+    Example:
+        >>> photo = photographs(side=64, names="coffee")["coffee"]
+        >>> photo.image.shape, photo.source
+        (torch.Size([3, 64, 64]), 'Rachel Michetti, CC0; in scikit-image')
     """
 
     name: str
@@ -42,6 +47,10 @@ class Bundled:
         path: the file's path inside the package, with "/".
         sha256: checksum, hexadecimal.
         source: author and licence, in a few words.
+
+    Example:
+        >>> BUNDLED["chelsea"].package, BUNDLED["chelsea"].path
+        ('skimage', 'data/chelsea.png')
     """
 
     package: str
@@ -115,6 +124,10 @@ def bundled_content(bundled: Bundled) -> bytes:
     Raises:
         FileNotFoundError: the package, or the file in it, is not installed.
         ValueError: the file is another one.
+
+    Example:
+        >>> bundled_content(BUNDLED["chelsea"])[1:4]
+        b'PNG'
     """
     # The package is found, not imported: importing scikit-learn for one file would take a second.
     spec = find_spec(bundled.package)
@@ -153,6 +166,11 @@ def photographs(side: int = 448, names: Iterable[str] | None = None) -> dict[str
         ValueError: an unknown name (with the nearest one), a side that is no positive integer, or a file with
             another checksum.
         FileNotFoundError: a package, or its file, is missing.
+
+    Example:
+        >>> cat, cup = photographs(side=64, names=["chelsea", "coffee"]).values()
+        >>> cat.name, cup.image.shape
+        ('chelsea', torch.Size([3, 64, 64]))
     """
     require_count("side", side)
     if isinstance(names, str):
@@ -187,6 +205,16 @@ def load_photo(path: str | Path, side: int = 448) -> Photograph:
         FileNotFoundError: there is no such file.
         ValueError: not a file, no image, broken, cut short, or with too many pixels; a side that is no
             positive integer. Names the path.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from PIL import Image
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Image.new("RGB", (60, 40), "red").save(Path(folder, "wall.png"))
+        ...     photo = load_photo(Path(folder, "wall.png"), side=32)
+        >>> photo.name, photo.image.shape, photo.image.amax((1, 2))
+        ('wall', torch.Size([3, 32, 32]), tensor([1., 0., 0.]))
     """
     require_count("side", side)
     path = Path(path)
@@ -206,6 +234,10 @@ def photograph(name: str | Path, side: int = 448) -> Photograph:
     Raises:
         FileNotFoundError: neither of the two; tells the nearest bundled name.
         ValueError: as for ``photographs`` and ``load_photo``.
+
+    Example:
+        >>> photograph("coffee", side=64).image.shape
+        torch.Size([3, 64, 64])
     """
     if name in BUNDLED:
         return photographs(side, [name])[name]
@@ -225,6 +257,16 @@ def photo_folder(folder: str | Path) -> list[tuple[Path, int]]:
         FileNotFoundError: no ``labels.csv``, or a file that it lists is missing.
         ValueError: a missing column, a class index that is no such integer, a file listed twice, no photo at
             all, or a ``labels.csv`` that is no such table. Names the line.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     lines = Path(folder, "labels.csv").write_text("file,class_index" + chr(10) + "cat.png,281")
+        ...     (Path(folder, "cat.png")).touch()
+        ...     photos = photo_folder(folder)
+        >>> [(path.name, class_index) for path, class_index in photos]
+        [('cat.png', 281)]
     """
     labels = Path(folder) / "labels.csv"
     if not labels.is_file():

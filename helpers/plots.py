@@ -105,6 +105,11 @@ def png(figure: Figure, alt: str = "") -> bytes:
 
     Args:
         alt: what the figure shows, in words; kept in the file as its description.
+
+    Example:
+        >>> from matplotlib.figure import Figure
+        >>> png(Figure(), alt="an empty page")[1:4]
+        b'PNG'
     """
     buffer = io.BytesIO()
     metadata = {"Software": None} | ({"Description": alt} if alt else {})
@@ -122,6 +127,15 @@ def show(figure: Figure, alt: str) -> None:
 
     Raises:
         ValueError: no description.
+
+    Example:
+        >>> import io
+        >>> from contextlib import redirect_stdout
+        >>> from matplotlib.figure import Figure
+        >>> with redirect_stdout(io.StringIO()) as shown:  # without a notebook the description is printed
+        ...     show(Figure(), alt="an empty page")
+        >>> "an empty page" in shown.getvalue()
+        True
     """
     if not isinstance(alt, str) or not alt.strip():
         raise ValueError(f"alt: expected a description of the figure in words; got {alt!r}.")
@@ -166,6 +180,14 @@ def level_sets(
 
     Raises:
         ValueError: a start or path of another shape, or scores that are not one a point.
+
+    Example:
+        >>> import torch
+        >>> circle = lambda x: x.square().sum(1) - 1
+        >>> way = torch.tensor([[1.2, 1.6], [0.9, 1.2]])
+        >>> figure = level_sets(circle, (-2, 2, -2, 2), way[0], {"flow": way}, level=0.0, resolution=21)
+        >>> [text.get_text() for text in figure.legends[0].get_texts()]
+        ['input', 'level 0', "tangent plane's level", 'tangent step', 'flow']
     """
     start = torch.as_tensor(start).detach()
     if start.numel() != 2:
@@ -265,6 +287,16 @@ def level_panels(
 
     Raises:
         ValueError: no panel, names that differ, ways of another shape, or scores that are not one a point.
+
+    Example:
+        >>> import torch
+        >>> circle = lambda x: x.square().sum(1) - 1
+        >>> way = torch.tensor([[1.2, 1.6], [0.9, 1.2]])
+        >>> functions = {"circle": circle, "square": lambda x: x.abs().amax(1) - 1}
+        >>> levels, paths = dict.fromkeys(functions, 0.0), dict.fromkeys(functions, {"flow": way})
+        >>> figure = level_panels(functions, levels, paths, (-2, 2, -2, 2), resolution=21)
+        >>> [axes.get_title() for axes in figure.axes[:2]]
+        ['circle', 'square']
     """
     if not functions or not set(functions) == set(levels) == set(paths):
         raise ValueError(
@@ -344,6 +376,14 @@ def score_along(
 
     Raises:
         ValueError: no path, a path without two points, paths with other starts, or another `against`.
+
+    Example:
+        >>> import torch
+        >>> circle = lambda x: x.square().sum(1) - 1
+        >>> way = torch.tensor([[1.2, 1.6], [0.9, 1.2]])
+        >>> (axes,) = score_along(circle, {"flow": way}, level=0.0).axes
+        >>> {line.get_label(): round(float(line.get_ydata()[-1]), 2) for line in axes.lines[:2]}
+        {'score': 1.25, 'tangent predicts': 1.0}
     """
     if against not in ("length", "share"):
         raise ValueError(f'against: expected "length" or "share"; got {against!r}.')
@@ -421,6 +461,13 @@ def map_grid(
     Raises:
         ValueError: nothing to draw, rows or labels that do not fit, values that are not finite, images
             outside [0, 1], another scale or percentile.
+
+    Example:
+        >>> import torch
+        >>> maps = [[torch.rand(4, 4), torch.rand(8, 8)], [torch.rand(4, 4), None]]
+        >>> figure = map_grid(maps, row_labels=["3", "7"], column_labels=["flow", "tangent"])
+        >>> len(figure.axes), [axes.get_title() for axes in figure.axes[:2]]  # four panels and a colour bar
+        (5, ['flow', 'tangent'])
     """
     planes = [[None if m is None else _plane("maps", m) for m in row] for row in maps]
     rows, columns = len(planes), len(planes[0]) if planes else 0
@@ -513,6 +560,12 @@ def map_row(maps: Mapping[str, Tensor], size: float = 1.9, **options) -> Figure:
 
     Raises:
         ValueError: as `map_grid`.
+
+    Example:
+        >>> import torch
+        >>> figure = map_row({"flow": torch.rand(4, 4), "tangent": torch.rand(3, 4, 4)}, signed=False)
+        >>> [axes.get_title() for axes in figure.axes[:2]]
+        ['flow', 'tangent']
     """
     return map_grid([list(maps.values())], column_labels=list(maps), size=size, **options)
 
@@ -528,6 +581,12 @@ def maps_beside(image: Tensor, maps: Mapping[str, Tensor], size: float = 1.9, **
 
     Raises:
         ValueError: as `map_grid`.
+
+    Example:
+        >>> import torch
+        >>> figure = maps_beside(torch.rand(3, 8, 8), {"flow": torch.rand(4, 4)})
+        >>> [axes.get_title() for axes in figure.axes[:2]]
+        ['image', 'flow']
     """
     outline = options.pop("outline", None)
     return map_grid(
@@ -562,6 +621,12 @@ def bars(
 
     Raises:
         ValueError: no method, another number of values than names, or values that are not finite.
+
+    Example:
+        >>> values = {"flow": [0.1, -2.0, 0.5], "tangent": [1.0, 0.0, 0.0]}
+        >>> (axes,) = bars(values, feature_names=["radius", "area", "texture"], largest=2).axes
+        >>> [label.get_text() for label in axes.get_yticklabels()]
+        ['area', 'radius']
     """
     if not values:
         raise ValueError("values: expected at least one method; got none.")
@@ -622,6 +687,12 @@ def convergence(
 
     Raises:
         ValueError: lengths that differ, or values that are negative or not finite.
+
+    Example:
+        >>> errors = {"flow": [0.01, 0.04, 0.16], "tangent": [0.0, 0.0, 0.0]}
+        >>> (axes,) = convergence([0.1, 0.2, 0.4], errors).axes
+        >>> [text.get_text() for text in axes.get_legend().get_texts()]
+        ['flow: slope 2.00', 'tangent: exactly 0 everywhere']
     """
     x = np.asarray(torch.as_tensor(sizes).detach().double().cpu())
     figure = Figure(figsize=(5.4, 3.8))
@@ -673,6 +744,13 @@ def dots_with_intervals(
 
     Raises:
         ValueError: columns that are missing, or an empty table.
+
+    Example:
+        >>> import pandas as pd
+        >>> table = pd.DataFrame({"method": ["ours", "peer"], "part": "all classes", "mean": [0.9, 0.7]})
+        >>> figure = dots_with_intervals(table.assign(low=table["mean"] - 0.05, high=table["mean"] + 0.05))
+        >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
+        ['ours', 'peer']
     """
     missing = [c for c in ("method", "part", "mean", "low", "high") if c not in table.columns]
     if missing or not len(table):

@@ -29,6 +29,14 @@ def tabular(
         model: from inputs (N, n) to outputs (N, K).
         covariance: covariance matrix of the inputs, (n, n), positive definite.
         score: what is explained; of a model with a single column, Logit().
+
+    Example:
+        >>> import torch
+        >>> model = lambda x: x @ torch.tensor([[0.0, 1.0], [0.0, 0.0]])  # looks at the first feature alone
+        >>> saliency = tabular(model, covariance=torch.tensor([[1.0, 0.75], [0.75, 1.0]]))
+        >>> run = saliency.explain(torch.tensor([[2.0, 0.0]]), target=1)
+        >>> run.displacement.round(decimals=3), run.contribution.round(decimals=3)
+        (tensor([[-2.0000, -1.5000]]), tensor([[-2.,  0.]]))
     """
     return NonlinearSaliency(model, score, Input(), Covariance(covariance), Flow(steps=16))
 
@@ -40,6 +48,15 @@ def digits(model: nn.Module) -> "AtDepths":
 
     Args:
         model: an image classifier from images (N, 1, H, W), ink 1 on background 0, to logits (N, 10).
+
+    Example:
+        >>> import torch
+        >>> from helpers.models import digit_net
+        >>> image = torch.zeros(1, 1, 28, 28)
+        >>> image[..., 4:24, 13:15] = 1  # a stroke
+        >>> network = digit_net()
+        >>> network(image).argmax(1), digits(network).attribute(image, target=1).shape
+        (tensor([1]), torch.Size([1, 1, 28, 28]))
     """
     return AtDepths(model, reference=0.0, stretch=(0.2, 0.9), competitors=5)
 
@@ -50,6 +67,13 @@ def photographs(model: nn.Module) -> "AtDepths":
     Args:
         model: an image classifier from pixel values in [0, 1], (N, 3, H, W), to logits (N, K). See
             `helpers.models.Normalised` for one that expects normalised images.
+
+    Example:
+        >>> import torch
+        >>> from helpers.classifiers import load_classifier
+        >>> classifier = load_classifier("random:squeezenet1_1")
+        >>> photographs(classifier.model).attribute(torch.rand(1, 3, 64, 64), target=207).shape
+        torch.Size([1, 1, 64, 64])
     """
     return AtDepths(model)
 
@@ -75,6 +99,13 @@ class AtDepths(GradientAttribution):
     Raises:
         TypeError: a model that is no module.
         ValueError: another argument that does not fit (named in the message).
+
+    Example:
+        >>> import torch
+        >>> from helpers.models import digit_net
+        >>> saliency = AtDepths(digit_net(), depths=2, reference=0.0)
+        >>> [type(each.coordinates).__name__ for each in saliency.member(torch.zeros(1, 1, 28, 28)).members]
+        ['Input', 'Layer', 'Layer']
     """
 
     # widths as fractions of the image's larger side, and the softmax's temperature, as they were chosen in
@@ -137,10 +168,27 @@ class AtDepths(GradientAttribution):
         internal_batch_size: int | None = None,
         show_progress: bool = False,
     ) -> Tensor:
-        """The map, (N, 1, H, W), larger = more of the class's own; arguments as in `NonlinearSaliency.explain`."""
+        """The map, (N, 1, H, W), larger = more of the class's own.
+
+        Arguments are those of `NonlinearSaliency.explain`.
+
+        Example:
+            >>> import torch
+            >>> from helpers.models import digit_net
+            >>> AtDepths(digit_net(), reference=0.0).attribute(torch.ones(2, 1, 28, 28), target=[1, 7]).shape
+            torch.Size([2, 1, 28, 28])
+        """
         arguments = (target, level, additional_forward_args, internal_batch_size, show_progress)
         return self.member(inputs).attribute(inputs, *arguments)
 
     def explain(self, inputs: Tensor, target=None, **options) -> list[Explanation]:
-        """The records of all members, the input first."""
+        """The records of all members, the input first.
+
+        Example:
+            >>> import torch
+            >>> from helpers.models import digit_net
+            >>> runs = AtDepths(digit_net(), reference=0.0).explain(torch.ones(1, 1, 28, 28), target=1)
+            >>> [tuple(run.contribution.shape) for run in runs]  # the input, and the last feature maps
+            [(1, 1, 28, 28), (1, 10, 7, 7)]
+        """
         return self.member(inputs).explain(inputs, target, **options)

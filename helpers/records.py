@@ -25,6 +25,14 @@ def record(digits: int = 4, /, **numbers) -> None:
     Raises:
         TypeError: a value of another type, ``digits`` not a whole number.
         ValueError: NaN or infinity, no numbers at all, ``digits`` below 1.
+
+    Example:
+        >>> import io
+        >>> from contextlib import redirect_stdout
+        >>> with redirect_stdout(io.StringIO()) as shown:  # without a notebook it is printed
+        ...     record(rank_auc=0.876543, gradients=33)
+        >>> "rank_auc:  0.8765" in shown.getvalue(), "gradients: 33" in shown.getvalue()
+        (True, True)
     """
     if type(digits) is not int:
         raise TypeError(f"digits: expected a whole number, got {digits!r} ({type(digits).__name__})")
@@ -53,7 +61,12 @@ def _plain_number(name: str, value) -> Number:
 
 
 def rounded(value: Number, digits: int) -> str:
-    """A number as it is shown."""
+    """A number as it is shown.
+
+    Example:
+        >>> rounded(0.876543, 4), rounded(12, 4), rounded(True, 4)
+        ('0.8765', '12', 'True')
+    """
     return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
 
 
@@ -62,6 +75,12 @@ def recorded(notebook) -> dict[str, Number]:
 
     Raises:
         ValueError: one name was recorded twice.
+
+    Example:
+        >>> from nbformat.v4 import new_code_cell, new_notebook, new_output
+        >>> output = new_output("display_data", metadata={RECORD: {"rank_auc": 0.876543}})
+        >>> recorded(new_notebook(cells=[new_code_cell(outputs=[output])]))
+        {'rank_auc': 0.876543}
     """
     numbers: dict[str, Number] = {}
     for cell in notebook.cells:

@@ -11,7 +11,13 @@ from helpers.smoothing import gaussian_blur
 
 @dataclass(frozen=True)
 class Blurred:
-    """The image itself, smoothed by a Gaussian of that standard deviation in pixels."""
+    """The image itself, smoothed by a Gaussian of that standard deviation in pixels.
+
+    Example:
+        >>> import torch
+        >>> Blurred(width=4.0)(torch.tensor([[[[0.0, 1.0, 0.0, 1.0]]]])).round(decimals=3)
+        tensor([[[[0.4980, 0.4990, 0.5010, 0.5020]]]])
+    """
 
     width: float
 
@@ -25,7 +31,13 @@ class Blurred:
 
 @dataclass(frozen=True)
 class Constant:
-    """The same value everywhere."""
+    """The same value everywhere.
+
+    Example:
+        >>> import torch
+        >>> Constant(0.5)(torch.zeros(1, 3))
+        tensor([[0.5000, 0.5000, 0.5000]])
+    """
 
     value: float
 
@@ -35,7 +47,13 @@ class Constant:
 
 @dataclass(frozen=True, eq=False)
 class DataMean:
-    """The mean example of a data set: examples of shape (M, ...)."""
+    """The mean example of a data set: examples of shape (M, ...).
+
+    Example:
+        >>> import torch
+        >>> DataMean(torch.tensor([[0.0, 1.0], [4.0, 3.0]]))(torch.zeros(1, 2))
+        tensor([[2., 2.]])
+    """
 
     examples: Tensor
 
@@ -50,7 +68,15 @@ class DataMean:
 
 @dataclass(frozen=True)
 class OwnMean:
-    """Each channel's mean over the example itself, everywhere: images (N, C, H, W)."""
+    """Each channel's mean over the example itself, everywhere: images (N, C, H, W).
+
+    Example:
+        >>> import torch
+        >>> OwnMean()(torch.tensor([[[[0.0, 2.0]], [[3.0, 5.0]]]]))  # two channels, two means
+        tensor([[[[1., 1.]],
+        <BLANKLINE>
+                 [[4., 4.]]]])
+    """
 
     def __call__(self, inputs: Tensor) -> Tensor:
         _require_images("OwnMean", inputs)
@@ -62,6 +88,14 @@ class OwnNoise:
     """Independent normal noise with each channel's mean and standard deviation: images (N, C, H, W).
 
     The same images in the same order get the same noise.
+
+    Example:
+        >>> import torch
+        >>> image = torch.linspace(0, 1, 64).reshape(1, 1, 8, 8)
+        >>> torch.equal(OwnNoise(seed=0)(image), OwnNoise(seed=0)(image))
+        True
+        >>> torch.equal(OwnNoise(seed=0)(image), OwnNoise(seed=1)(image))
+        False
     """
 
     seed: int = 0

@@ -38,7 +38,17 @@ _NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
 
 
 class Method(Protocol):
-    """What explains: captum's call, or that of `helpers.peers`, `helpers.nonlinear`, `helpers.presets`."""
+    """What explains: captum's call, or that of `helpers.peers`, `helpers.nonlinear`, `helpers.presets`.
+
+    Example:
+        >>> import torch
+        >>> class Ink:
+        ...     def attribute(self, inputs, target=None):
+        ...         return inputs
+        >>> image = torch.arange(81.0).reshape(1, 1, 9, 9)
+        >>> class_overlap(Ink(), image, torch.tensor([[3, 7]]))["between"].item()  # it does not see the class
+        1.0
+    """
 
     def attribute(self, inputs: Tensor, target=None) -> Tensor: ...
 
@@ -57,6 +67,13 @@ def weight_layers(model: nn.Module, inputs: Tensor) -> list[list[str]]:
 
     Raises:
         TypeError: parameters that `reset_parameters` of no module would reach; no parameters at all.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> layers = nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 2)
+        >>> weight_layers(nn.Sequential(*layers).eval(), torch.zeros(1, 1, 4, 4))
+        [['0', '1'], ['4']]
     """
     names = {module: name for name, module in model.named_modules()}
     own = [m for m in names if next(m.parameters(recurse=False), None) is not None]
@@ -101,6 +118,13 @@ def randomised(model: nn.Module, layers: Sequence[str], seed: int = 0) -> nn.Mod
 
     Raises:
         ValueError: a name that the model does not have.
+
+    Example:
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
+        >>> drawn = randomised(model, ["2"])
+        >>> drawn[0].weight.equal(model[0].weight), drawn[2].weight.equal(model[2].weight)
+        (True, False)
     """
     drawn = copy.deepcopy(model)
     modules = dict(drawn.named_modules())
@@ -127,6 +151,13 @@ def cascade(model: nn.Module, inputs: Tensor, seed: int = 0) -> Iterator[tuple[s
 
     Raises:
         TypeError: what `weight_layers` raises.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
+        >>> [name for name, drawn in cascade(model, torch.zeros(1, 2))]  # the output's layer first
+        ['intact', '2', '0']
     """
     yield INTACT, model
     drawn: list[str] = []
@@ -162,6 +193,15 @@ def randomisation(
 
     Raises:
         TypeError, ValueError: no method, what `weight_layers`, `agreement` and the methods raise.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from helpers.peers import Gradient
+        >>> model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(4 * 36, 3))
+        >>> table = randomisation(model, {"gradient": Gradient}, torch.rand(2, 1, 8, 8))
+        >>> table.groupby("layer", sort=False)["spearman"].mean().round(3)[INTACT].item(), len(table)
+        (1.0, 6)
     """
     if not methods:
         raise ValueError("methods: expected at least one, name -> function of the model; got none.")
@@ -210,6 +250,12 @@ def agreement(first: Tensor, second: Tensor, inside: Tensor | None = None) -> pd
     Raises:
         TypeError: inside is not of dtype bool.
         ValueError: shapes that differ, values that are not finite, fewer than two places inside.
+
+    Example:
+        >>> import torch
+        >>> first = torch.arange(64.0).reshape(1, 8, 8)
+        >>> agreement(first, -first).round(3).to_dict("records")  # the sign alone differs
+        [{'example': 0, 'spearman': -1.0, 'spearman_magnitude': 1.0, 'ssim': 1.0}]
     """
     first, second = sum_channels(first.detach()), sum_channels(second.detach())
     columns = {
@@ -237,6 +283,11 @@ def shifted(images: Tensor, down: int, right: int) -> Tensor:
 
     Raises:
         ValueError: a shift by the image's size or more.
+
+    Example:
+        >>> import torch
+        >>> shifted(torch.arange(4.0).reshape(1, 1, 1, 4), down=0, right=1)
+        tensor([[[[0., 0., 1., 2.]]]])
     """
     height, width = images.shape[-2:]
     if abs(down) >= height or abs(right) >= width:
@@ -281,6 +332,16 @@ def class_overlap(
 
     Raises:
         ValueError: classes of another shape or equal ones, no shifts, no widths, and what the method raises.
+
+    Example:
+        >>> import torch
+        >>> from helpers.models import digit_net
+        >>> from helpers.peers import Gradient
+        >>> image = torch.zeros(1, 1, 28, 28)
+        >>> image[..., 4:24, 13:15] = 1
+        >>> table = class_overlap(Gradient(digit_net()), image, torch.tensor([[1, 7]]), shifts=[(0, 1)])
+        >>> table["ratio"].item() < 1  # the map of the 7 is another one
+        True
     """
     if classes.shape != (len(inputs), 2):
         raise ValueError(

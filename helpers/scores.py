@@ -20,7 +20,16 @@ SINGLE_COLUMN = (
 
 
 class Score:
-    """What every score shares. A new score is a frozen dataclass that defines `evaluate`."""
+    """What every score shares. A new score is a frozen dataclass that defines `evaluate`.
+
+    Example:
+        >>> import torch
+        >>> class Probability(Score):
+        ...     def evaluate(self, logits, target):
+        ...         return logits.softmax(1).gather(1, target[:, None])[:, 0]
+        >>> Probability()(torch.tensor([[1.0, 1.0]]), target=0)
+        tensor([0.5000])
+    """
 
     def evaluate(self, logits: Tensor, target: Tensor) -> Tensor:
         """Score of each example.
@@ -31,6 +40,11 @@ class Score:
 
         Returns:
             Shape (N,).
+
+        Example:
+            >>> import torch
+            >>> LogProbability().evaluate(torch.zeros(1, 4), torch.tensor([2])).exp()
+            tensor([0.2500])
         """
         raise NotImplementedError
 
@@ -63,7 +77,13 @@ class Score:
 
 @dataclass(frozen=True)
 class LogOdds(Score):
-    """Log-odds of the class against all the rest, z_c - logsumexp_{k != c} z_k. 0 is even odds."""
+    """Log-odds of the class against all the rest, z_c - logsumexp_{k != c} z_k. 0 is even odds.
+
+    Example:
+        >>> import torch
+        >>> LogOdds()(torch.zeros(1, 3), target=0).exp()  # one against two
+        tensor([0.5000])
+    """
 
     def evaluate(self, logits: Tensor, target: Tensor) -> Tensor:
         return chosen(logits, target) - without(logits, target).logsumexp(1)
@@ -74,6 +94,12 @@ class Margin(Score):
     """Distance in logits to a rival: z_c - z_other, or to the best of all rivals, z_c - max_{k != c} z_k.
 
     0 is the decision boundary. `other` is the index of the rival; None means the best of all.
+
+    Example:
+        >>> import torch
+        >>> logits = torch.tensor([[3.0, 1.0, 2.0]])
+        >>> Margin()(logits, target=0), Margin(other=1)(logits, target=0)
+        (tensor([1.]), tensor([2.]))
     """
 
     other: int | None = None
@@ -95,7 +121,15 @@ class Margin(Score):
 
 @dataclass(frozen=True)
 class Logit(Score):
-    """The class's output as it is, z_c; of a single-column output, that column (no target needed)."""
+    """The class's output as it is, z_c; of a single-column output, that column (no target needed).
+
+    Example:
+        >>> import torch
+        >>> Logit()(torch.tensor([[3.0, 1.0], [0.0, 2.0]]), target=1)
+        tensor([1., 2.])
+        >>> Logit()(torch.tensor([[3.0], [-1.0]]))  # one column: no target
+        tensor([ 3., -1.])
+    """
 
     def evaluate(self, logits: Tensor, target: Tensor) -> Tensor:
         return chosen(logits, target)
@@ -119,7 +153,13 @@ class Logit(Score):
 
 @dataclass(frozen=True)
 class LogProbability(Score):
-    """Log of the class's softmax probability. Even odds are at log(1/2)."""
+    """Log of the class's softmax probability. Even odds are at log(1/2).
+
+    Example:
+        >>> import torch
+        >>> LogProbability()(torch.zeros(1, 4), target=2).exp()
+        tensor([0.2500])
+    """
 
     def evaluate(self, logits: Tensor, target: Tensor) -> Tensor:
         return chosen(logits.log_softmax(1), target)
@@ -130,7 +170,13 @@ class LogProbability(Score):
 
 @dataclass(frozen=True)
 class Custom(Score):
-    """Any function from the model's outputs to one value per example, shape (N,). Its boundary is 0."""
+    """Any function from the model's outputs to one value per example, shape (N,). Its boundary is 0.
+
+    Example:
+        >>> import torch
+        >>> Custom(lambda outputs: outputs.square().sum(1))(torch.tensor([[3.0, 4.0]]))
+        tensor([25.])
+    """
 
     function: Callable[[Tensor], Tensor]
 
@@ -150,6 +196,15 @@ def as_score(score) -> Score:
 
     Raises:
         TypeError: neither of them.
+
+    Example:
+        >>> import torch
+        >>> as_score(lambda outputs: outputs[:, 0])(torch.tensor([[5.0, 1.0]]))
+        tensor([5.])
+        >>> as_score(LogOdds)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        TypeError: score: expected LogOdds(), Margin(), Logit(), LogProbability() or a callable...
     """
     if isinstance(score, Score):
         return score
@@ -172,6 +227,14 @@ def class_indices(target, examples: int, classes: int) -> Tensor:
     Raises:
         TypeError: target is not made of integers.
         ValueError: target missing, of the wrong length, or out of [0, K).
+
+    Example:
+        >>> class_indices(2, examples=3, classes=10)
+        tensor([2, 2, 2])
+        >>> class_indices([1, 12, 3], examples=3, classes=10)
+        Traceback (most recent call last):
+            ...
+        ValueError: target: expected class indices in [0, 10); got 12.
     """
     if target is None:
         raise ValueError(
@@ -199,11 +262,23 @@ def class_indices(target, examples: int, classes: int) -> Tensor:
 
 
 def chosen(logits: Tensor, target: Tensor) -> Tensor:
-    """The target's column of each row: (N, K), (N,) -> (N,)."""
+    """The target's column of each row: (N, K), (N,) -> (N,).
+
+    Example:
+        >>> import torch
+        >>> chosen(torch.tensor([[3.0, 1.0], [0.0, 2.0]]), torch.tensor([0, 1]))
+        tensor([3., 2.])
+    """
     return logits.gather(1, target[:, None])[:, 0]
 
 
 def without(logits: Tensor, target: Tensor) -> Tensor:
-    """All other columns of each row: (N, K), (N,) -> (N, K - 1)."""
+    """All other columns of each row: (N, K), (N,) -> (N, K - 1).
+
+    Example:
+        >>> import torch
+        >>> without(torch.tensor([[3.0, 1.0, 2.0]]), torch.tensor([1]))
+        tensor([[3., 2.]])
+    """
     others = torch.arange(logits.shape[1] - 1, device=logits.device).expand(len(logits), -1)
     return logits.gather(1, others + (others >= target[:, None]))

@@ -85,6 +85,14 @@ def comparison_sheet(
     Raises:
         ValueError: nothing to draw, numbers of rows that differ, values that are not finite or no
             probabilities, costs of unknown methods, images outside [0, 1], another scale or percentile.
+
+    Example:
+        >>> import torch
+        >>> maps = {"flow": torch.rand(2, 8, 8), "Grad-CAM": torch.rand(2, 4, 4)}  # one map a class
+        >>> options = {"probabilities": [0.75, 0.2], "costs": {"flow": "33 gradients"}}
+        >>> figure = comparison_sheet(maps, ["tabby", "tiger cat"], **options)
+        >>> [axes.get_ylabel().splitlines() for axes in figure.axes[::2][:2]]
+        [['tabby', '75 %'], ['tiger cat', '20 %']]
     """
     names, rows = list(maps), len(classes)
     if not names or not rows:
@@ -180,6 +188,12 @@ def overlay(
 
     Raises:
         ValueError: as `comparison_sheet`.
+
+    Example:
+        >>> import torch
+        >>> figure = overlay(torch.rand(3, 8, 8), {"flow": torch.rand(8, 8), "Grad-CAM": torch.rand(4, 4)})
+        >>> [axes.get_title() for axes in figure.axes[:3]]
+        ['image', 'flow', 'Grad-CAM']
     """
     named = dict(maps) if isinstance(maps, Mapping) else {"": maps}
     if not named:
@@ -242,6 +256,16 @@ def film_strip(
 
     Raises:
         ValueError: no trace, an example that is not there, points that are no images, fewer than two frames.
+
+    Example:
+        >>> import torch
+        >>> from helpers.nonlinear import NonlinearSaliency
+        >>> from helpers.scores import Logit
+        >>> model = lambda x: x.flatten(1).sum(1, keepdim=True)
+        >>> inputs = torch.full((1, 1, 4, 4), 0.5)
+        >>> run = NonlinearSaliency(model, Logit()).explain(inputs, level=4.0, trace=True)
+        >>> [axes.get_xlabel() for axes in film_strip(run, frames=3, changes=False).axes]  # scores on the way
+        ['8.00', '6.00', '4.00']
     """
     if explanation.path_points is None:
         raise ValueError("explanation: expected one with its path; call explain(..., trace=True).")
@@ -330,6 +354,17 @@ def score_path(
 
     Raises:
         ValueError: no trace, an example that is not there; and what `helpers.plots.score_along` raises.
+
+    Example:
+        >>> import torch
+        >>> from helpers.nonlinear import NonlinearSaliency
+        >>> from helpers.scores import Logit
+        >>> model = lambda x: x.flatten(1).sum(1, keepdim=True)
+        >>> inputs = torch.full((1, 1, 4, 4), 0.5)
+        >>> run = NonlinearSaliency(model, Logit()).explain(inputs, level=4.0, trace=True)
+        >>> (axes,) = score_path({"flow": run}, model, Logit()).axes
+        >>> axes.get_title(), axes.get_xlabel()
+        ('flow', 'length of the path')
     """
     named = explanations if isinstance(explanations, Mapping) else {"": explanations}
     ways, levels = {}, []

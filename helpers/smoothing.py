@@ -14,6 +14,11 @@ def smoothing_matrix(size: int, width: float) -> Tensor:
 
     Built from the orthonormal cosine transform (DCT-II) C as C^T diag(exp(-(width w)^2 / 2)) C with w the
     transform's frequencies (Strang 1999, doi 10.1137/S0036144598336745). Constants stay as they are.
+
+    Example:
+        >>> matrix = smoothing_matrix(4, width=1.0)
+        >>> matrix.sum(1).round(decimals=6), bool((matrix == matrix.T).all())
+        (tensor([1., 1., 1., 1.], dtype=torch.float64), True)
     """
     places = torch.arange(size, dtype=torch.float64)
     frequency = torch.pi * places / size
@@ -36,6 +41,13 @@ def gaussian_blur(images: Tensor, width: float) -> Tensor:
 
     Raises:
         ValueError: a negative width, or fewer than two dimensions.
+
+    Example:
+        >>> import torch
+        >>> gaussian_blur(torch.eye(3), width=1.0).round(decimals=3)
+        tensor([[0.5020, 0.3290, 0.1680],
+                [0.3290, 0.3420, 0.3290],
+                [0.1680, 0.3290, 0.5020]])
     """
     require_width("gaussian_blur(width)", width)
     if images.ndim < 2:

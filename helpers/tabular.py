@@ -33,6 +33,12 @@ class KernelClassifier(nn.Module):
 
     Raises:
         ValueError: no machine, or two of them.
+
+    Example:
+        >>> import torch
+        >>> machine = KernelMachine(torch.zeros(1, 2), torch.ones(1), intercept=0.0, gamma=1.0)
+        >>> KernelClassifier([machine])(torch.zeros(1, 2))  # log-odds of class 1: 1
+        tensor([[-0.5000,  0.5000]])
     """
 
     def __init__(self, machines: Sequence[KernelMachine]):
@@ -62,6 +68,12 @@ class KernelClassifier(nn.Module):
 
         Raises:
             ValueError: fewer than two classes, or one of them without an example.
+
+        Example:
+            >>> import torch
+            >>> inputs, targets = torch.tensor([[0.0], [1.0], [2.0]]), torch.tensor([0, 1, 2])
+            >>> KernelClassifier.fit(inputs, targets, gamma=5.0)(inputs).argmax(1)
+            tensor([0, 1, 2])
         """
         classes = torch.unique(targets).tolist()
         if classes != list(range(len(classes))) or len(classes) < 2:
@@ -90,6 +102,15 @@ def change_table(split: Split, before: Tensor, after: Tensor, largest: int | Non
 
     Raises:
         ValueError: a split that is not standardised, or another number of features.
+
+    Example:
+        >>> from helpers.datasets import wine
+        >>> split = wine()
+        >>> before = split.test_inputs[0]
+        >>> after = before.clone()
+        >>> after[0] -= 1
+        >>> change_table(split, before, after, largest=1).round(2).to_dict("index")
+        {'alcohol': {'before': 14.23, 'after': 13.42, 'change': -0.81, 'change / std': -1.0}}
     """
     if split.mean is None or split.std is None:
         raise ValueError("split: expected a standardised data set, with its mean and std; got one without.")
@@ -131,6 +152,13 @@ def scores_while_moving(
 
     Raises:
         ValueError: shapes that differ, or an order that is no permutation.
+
+    Example:
+        >>> import torch
+        >>> score = lambda x: x[:, 0] + 3 * x[:, 1] - 2
+        >>> inputs, ends = torch.ones(1, 2), torch.zeros(1, 2)
+        >>> scores_while_moving(score, inputs, ends, order=torch.tensor([1, 0]))[:, 0]
+        tensor([ 2., -1., -2.])
     """
     order = _checked_order(inputs, ends, order)
     point, scores = inputs.clone(), []
@@ -151,6 +179,11 @@ def moves_needed(scores: Tensor, level: float = 0.0) -> Tensor:
 
     Returns:
         0 to n; n + 1 where the level was never reached.
+
+    Example:
+        >>> import torch
+        >>> moves_needed(torch.tensor([[2.0, 2.0], [-1.0, 1.0], [-2.0, 0.5]]))  # one move; never
+        tensor([1, 3])
     """
     away = (level - scores[0]).sign()
     there = (scores - level) * away >= 0
@@ -172,6 +205,13 @@ def greedy_order(
 
     Raises:
         ValueError: shapes that differ.
+
+    Example:
+        >>> import torch
+        >>> score = lambda x: x[:, 0] + 3 * x[:, 1] - 2
+        >>> inputs, ends = torch.ones(1, 2), torch.zeros(1, 2)
+        >>> greedy_order(score, inputs, ends)
+        tensor([[1, 0]])
     """
     _checked_order(inputs, ends, torch.arange(inputs.shape[1]))
     point, features = inputs.clone(), inputs.shape[1]
@@ -229,6 +269,13 @@ def moving_figure(
 
     Raises:
         ValueError: no panel.
+
+    Example:
+        >>> import torch
+        >>> lines = {"flow": torch.tensor([2.0, -1.0, -2.0]), "gradient": torch.tensor([2.0, 1.0, -2.0])}
+        >>> figure = moving_figure({"to the boundary": lines})
+        >>> [text.get_text() for text in figure.legends[0].get_texts()]
+        ['flow', 'gradient']
     """
     if not panels:
         raise ValueError("panels: expected at least one; got none.")
@@ -286,6 +333,13 @@ def patients_figure(
 
     Raises:
         ValueError: shapes that do not go together, or values that are not finite.
+
+    Example:
+        >>> import torch
+        >>> values = torch.tensor([[0.1, 2.0], [0.2, -3.0]])
+        >>> figure = patients_figure(values, values.sum(1), ["texture", "radius"])
+        >>> [label.get_text() for label in figure.axes[1].get_yticklabels()]  # the larger one on top
+        ['radius', 'texture']
     """
     heights = torch.as_tensor(values).detach().double().cpu().numpy()
     line = torch.as_tensor(scores).detach().double().cpu().numpy()
@@ -342,6 +396,13 @@ def scatter_figure(
 
     Raises:
         ValueError: no panel, or lengths that differ.
+
+    Example:
+        >>> import torch
+        >>> panels = {"tangent": (torch.rand(9), torch.rand(9)), "flow": (torch.rand(9), torch.rand(9))}
+        >>> figure = scatter_figure(panels, "asked for", "reached")
+        >>> [axes.get_title() for axes in figure.axes]
+        ['tangent', 'flow']
     """
     if not panels or any(len(x) != len(y) for x, y in panels.values()):
         raise ValueError("panels: expected at least one, each with as many x as y.")

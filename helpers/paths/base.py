@@ -16,6 +16,19 @@ class Path:
 
     `default_level` is where it goes when no level is given (None: all the way to the reference);
     `follows_slopes` says that it needs the gradient at the input, not only the score.
+
+    Example:
+        >>> import torch
+        >>> from helpers.nonlinear import NonlinearSaliency
+        >>> from helpers.scores import Logit
+        >>> class OneStep(Path):
+        ...     def walk(self, journey):
+        ...         slope, velocity, pace = journey.steepest(journey.here())
+        ...         rise = journey.level[slope.rows] - slope.value
+        ...         journey.advance(slope.rows, velocity * rise[:, None], slope.base, rise.abs() * pace)
+        >>> saliency = NonlinearSaliency(lambda x: x.square(), Logit(), path=OneStep())
+        >>> saliency.explain(torch.tensor([[2.0]]), level=1.0).endpoint
+        tensor([[1.2500]])
     """
 
     default_level: Level | None = Boundary()
@@ -40,6 +53,15 @@ def first_crossing(
 
     Returns:
         Whether there is one, (n,), and the fraction, (n,); where there is none, 1.
+
+    Example:
+        >>> import torch
+        >>> from helpers import coordinates, forward, geometry, levels
+        >>> chart = coordinates.Input().chart(torch.tensor([[3.0]]), forward.Forward(lambda x: x))
+        >>> journey = Journey(chart, geometry.Euclidean(), lambda outputs, rows: outputs[:, 0])
+        >>> journey.begin(levels.Value(1.0), boundary=None, with_gradient=False)
+        >>> first_crossing(journey, torch.tensor([0]), torch.tensor([[-4.0]]), [0.25, 0.5, 0.75, 1.0])
+        (tensor([True]), tensor([0.5000]))
     """
     above = journey.start[rows] - journey.level[rows]
     found = torch.zeros_like(above, dtype=torch.bool)
@@ -77,6 +99,13 @@ def clipped_ray(
     Returns:
         The time, shape (n,), and whether the rise is reached in it; where not, the time at which the last
         coordinate stops.
+
+    Example:
+        >>> import torch
+        >>> gradient, velocity = torch.tensor([[1.0, 1.0]]), torch.tensor([[-0.5, -0.5]])
+        >>> lower = torch.tensor([[-0.25, -10.0]])  # the first coordinate stops after 0.5, the other goes on
+        >>> clipped_ray(gradient, velocity, torch.tensor([1.0]), lower, None)
+        (tensor([1.5000]), tensor([True]))
     """
     if lower is None and upper is None:
         return rise, torch.ones_like(rise, dtype=torch.bool)

@@ -23,6 +23,18 @@ class Flow(Path):
     Args:
         steps: planned number of steps, two gradient evaluations each; as many again may be spent on
             examples that have not arrived by then.
+
+    Example:
+        >>> import torch
+        >>> from helpers.nonlinear import NonlinearSaliency
+        >>> from helpers.scores import Logit
+        >>> circle = lambda x: x.square().sum(1, keepdim=True) - 1
+        >>> saliency = NonlinearSaliency(circle, Logit(), path=Flow(steps=8))
+        >>> run = saliency.explain(torch.tensor([[1.2, 1.6]], dtype=torch.float64))
+        >>> run.endpoint.round(decimals=4)
+        tensor([[0.6000, 0.8000]], dtype=torch.float64)
+        >>> run.score_start.round(decimals=4), run.contribution.sum(1).round(decimals=1), run.converged
+        (tensor([3.], dtype=torch.float64), tensor([-3.], dtype=torch.float64), tensor([True]))
     """
 
     steps: int = 16
@@ -76,6 +88,13 @@ def mean_on_chord(here: Slope, middle: Slope, there: Slope, part: Tensor) -> Ten
 
     The quadratic through the gradients at the step's start, middle and end, integrated from 0 to part, (n,),
     and divided by part; for the whole step this is Simpson's rule.
+
+    Example:
+        >>> import torch
+        >>> gradients = torch.tensor([0.0, 1.0, 2.0]).reshape(3, 1, 1, 1)  # at start, middle and end
+        >>> slopes = [Slope(None, None, None, None, base=gradient) for gradient in gradients]
+        >>> mean_on_chord(*slopes, part=torch.tensor([0.5])), mean_on_chord(*slopes, part=torch.tensor([1.0]))
+        (tensor([[[0.5000]]]), tensor([[[1.]]]))
     """
     p = per(part, here.base)
     first = 1 - 3 / 2 * p + 2 / 3 * p**2

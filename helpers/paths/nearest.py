@@ -39,6 +39,18 @@ class Nearest(Path):
         starts: number of ways to look for the level set: steps to the tangent plane, small steps, long steps,
             then with random directions added (seeded, the same for every example).
         nodes: gradient evaluations for the chord's contributions (midpoint rule).
+
+    Example:
+        >>> import torch
+        >>> from helpers.nonlinear import NonlinearSaliency
+        >>> from helpers.scores import Logit
+        >>> parabola = lambda x: (x[:, 1] - x[:, 0].square())[:, None]
+        >>> inputs = torch.tensor([[0.1, 2.0]], dtype=torch.float64)  # above the parabola
+        >>> run = NonlinearSaliency(parabola, Logit(), path=Nearest()).explain(inputs)
+        >>> run.endpoint.round(decimals=2), run.stationarity.round(decimals=3)
+        (tensor([[1.2400, 1.5400]], dtype=torch.float64), tensor([1.], dtype=torch.float64))
+        >>> run.displacement.norm().round(decimals=2)
+        tensor(1.2300, dtype=torch.float64)
     """
 
     iterations: int = 32
@@ -152,7 +164,17 @@ class Nearest(Path):
 
 
 class Candidates:
-    """The nearest point found so far for each of N examples: v and u, (N, *S), |v| and the cosine, (N,)."""
+    """The nearest point found so far for each of N examples: v and u, (N, *S), |v| and the cosine, (N,).
+
+    Example:
+        >>> import torch
+        >>> from types import SimpleNamespace
+        >>> best = Candidates(SimpleNamespace(u=torch.zeros(1, 2), start=torch.zeros(1)))
+        >>> v = torch.tensor([[3.0, 4.0]])
+        >>> best.put(torch.tensor([0]), v, u=v, cosine=torch.ones(1))
+        >>> best.size
+        tensor([5.])
+    """
 
     def __init__(self, journey: Journey):
         self.v, self.u = torch.zeros_like(journey.u), torch.zeros_like(journey.u)
@@ -174,6 +196,16 @@ def tangent_plane(journey: Journey, slope: Slope, v: Tensor) -> tuple[Tensor, Te
 
     Returns the normal, (n, *S), the offset, (n,), and the cosine between v and the normal, (n,), over the
     coordinates that are at no bound.
+
+    Example:
+        >>> import torch
+        >>> from helpers import coordinates, forward, geometry, levels
+        >>> chart = coordinates.Input().chart(torch.tensor([[1.0, 1.0]]), forward.Forward(lambda x: x))
+        >>> journey = Journey(chart, geometry.Euclidean(), lambda outputs, rows: outputs.sum(1))
+        >>> journey.begin(levels.Value(1.0), boundary=None, with_gradient=True)
+        >>> v = torch.tensor([[-0.5, -0.5]])
+        >>> tangent_plane(journey, journey.look(torch.tensor([0]), v), v)[:2]
+        (tensor([[-1., -1.]]), tensor([1.]))
     """
     away = (journey.level - journey.start)[slope.rows].sign()
     normal = journey.geometry.adjoint(slope.gradient) * per(away, v)
@@ -199,6 +231,12 @@ def nearest_of_planes(
 
     Args:
         planes: normals, (n, m, *S); a plane of zeros is none. offsets: (n, m). lower, upper: (n, *S) or None.
+
+    Example:
+        >>> import torch
+        >>> normals, offsets = torch.eye(2)[None], torch.tensor([[1.0, 2.0]])
+        >>> nearest_of_planes(normals, offsets, None, None)
+        tensor([[1., 2.]])
     """
     weights = torch.zeros_like(offsets)
     tiny = torch.finfo(planes.dtype).tiny
@@ -219,7 +257,17 @@ def nearest_of_planes(
 
 
 def v_bounds(journey: Journey, rows: Tensor) -> tuple[Tensor | None, Tensor | None]:
-    """The bounds on u as bounds on v, for a diagonal geometry."""
+    """The bounds on u as bounds on v, for a diagonal geometry.
+
+    Example:
+        >>> import torch
+        >>> from helpers import coordinates, forward, geometry
+        >>> bounded, model = coordinates.Input(lower=0.0), forward.Forward(lambda x: x)
+        >>> chart = bounded.chart(torch.tensor([[1.0, 3.0]]), model)
+        >>> journey = Journey(chart, geometry.Scaled(torch.tensor([1.0, 2.0])), score=None)
+        >>> v_bounds(journey, torch.tensor([0]))
+        (tensor([[-1.0000, -1.5000]]), None)
+    """
     return tuple(
         None if bound is None else bound[rows] / diagonal(journey)
         for bound in (journey.chart.lower, journey.chart.upper)
@@ -227,10 +275,24 @@ def v_bounds(journey: Journey, rows: Tensor) -> tuple[Tensor | None, Tensor | No
 
 
 def diagonal(journey: Journey) -> Tensor:
-    """The diagonal of K, of a geometry that is diagonal, shape (1, *S)."""
+    """The diagonal of K, of a geometry that is diagonal, shape (1, *S).
+
+    Example:
+        >>> import torch
+        >>> from types import SimpleNamespace
+        >>> from helpers.geometry import Scaled
+        >>> diagonal(SimpleNamespace(geometry=Scaled(torch.tensor([2.0, 3.0])), u=torch.zeros(5, 2)))
+        tensor([[2., 3.]])
+    """
     return journey.geometry.apply(torch.ones_like(journey.u[:1]))
 
 
 def size_of(v: Tensor) -> Tensor:
-    """Euclidean length of each example's vector: (n, ...) -> (n,)."""
+    """Euclidean length of each example's vector: (n, ...) -> (n,).
+
+    Example:
+        >>> import torch
+        >>> size_of(torch.tensor([[3.0, 4.0]]))
+        tensor([5.])
+    """
     return v.flatten(1).norm(dim=1)

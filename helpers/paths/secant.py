@@ -27,6 +27,17 @@ class Secant(Path):
     Args:
         iterations: fixed-point iterations; the first half also moves the level from the start to its goal.
         nodes: gradient evaluations per iteration (Gauss-Legendre quadrature along the chord).
+
+    Example:
+        >>> import torch
+        >>> from helpers.nonlinear import NonlinearSaliency
+        >>> from helpers.scores import Logit
+        >>> saliency = NonlinearSaliency(lambda x: x.square(), Logit(), path=Secant())
+        >>> run = saliency.explain(torch.tensor([[2.0]], dtype=torch.float64), level=1.0)
+        >>> run.displacement.round(decimals=4)
+        tensor([[-1.]], dtype=torch.float64)
+        >>> run.mean_gradient.round(decimals=4)  # the chord's slope; the tangent's is 4
+        tensor([[3.]], dtype=torch.float64)
     """
 
     iterations: int = 24
@@ -120,6 +131,12 @@ def extrapolated(off: Tensor, previous: Tensor, step: Tensor) -> Tensor:
 
     Anderson's acceleration of depth 1 (Walker & Ni 2011, doi 10.1137/10078356X): off, previous: the mismatch
     now and before the last step, (n, *S).
+
+    Example:
+        >>> import torch
+        >>> previous, step = torch.tensor([[1.0]]), torch.tensor([[1.0]])  # x -> x / 2 + 1, from 0 to 1
+        >>> extrapolated(torch.tensor([[0.5]]), previous, step)  # from 1 to the fixed point 2
+        tensor([[1.]])
     """
     turn = off - previous
     weight = (off * turn).flatten(1).sum(1) / turn.flatten(1).square().sum(1).clamp_min(

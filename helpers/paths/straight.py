@@ -22,6 +22,16 @@ class Straight(Path):
 
     Args:
         steps: number of gradient evaluations (midpoint rule).
+
+    Example:
+        >>> import torch
+        >>> from helpers.coordinates import Input
+        >>> from helpers.nonlinear import NonlinearSaliency
+        >>> from helpers.scores import Logit
+        >>> to_0 = Input(reference=0.0)
+        >>> saliency = NonlinearSaliency(lambda x: x.square(), Logit(), to_0, path=Straight())
+        >>> saliency.attribute(torch.tensor([[3.0]])).round(decimals=4)
+        tensor([[9.]])
     """
 
     steps: int = 32
@@ -75,6 +85,16 @@ class Stretch(Path):
 
     Raises:
         ValueError: other values, or a level (the stretch decides where it ends).
+
+    Example:
+        >>> import torch
+        >>> from helpers.coordinates import Input
+        >>> from helpers.nonlinear import NonlinearSaliency
+        >>> from helpers.scores import Logit
+        >>> to_0 = Input(reference=0.0)
+        >>> saliency = NonlinearSaliency(lambda x: x.square(), Logit(), to_0, path=Stretch(begin=0.5))
+        >>> saliency.attribute(torch.tensor([[3.0]])).round(decimals=4)  # what 1.5 squared still has
+        tensor([[2.2500]])
     """
 
     steps: int = 8
@@ -116,6 +136,17 @@ class StraightTangent(Path):
     coordinates, is the nonlinearity alone. They sum to the tangent's prediction: `completeness_error` says by
     how much the tangent misses the score at the endpoint. With a level, the way ends where the tangent predicts
     it, at the reference at the latest. One gradient evaluation.
+
+    Example:
+        >>> import torch
+        >>> from helpers.coordinates import Input
+        >>> from helpers.nonlinear import NonlinearSaliency
+        >>> from helpers.scores import Logit
+        >>> to_0 = Input(reference=0.0)
+        >>> saliency = NonlinearSaliency(lambda x: x.square(), Logit(), to_0, path=StraightTangent())
+        >>> run = saliency.explain(torch.tensor([[3.0]]))
+        >>> run.support(), run.completeness_error  # 9 is what there was to explain
+        (tensor([[18.]]), tensor([-9.]))
     """
 
     default_level = None
@@ -137,7 +168,15 @@ class StraightTangent(Path):
 
 
 def require_reference(path: Path, coordinates: Coordinates) -> None:
-    """Raises ValueError where there is no reference for a path to lead to."""
+    """Raises ValueError where there is no reference for a path to lead to.
+
+    Example:
+        >>> from helpers.coordinates import Input
+        >>> require_reference(Straight(), Input())  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        ValueError: path: Straight() leads to a reference, and Input has none. Give one, for exa...
+    """
     if not coordinates.has_reference:
         raise ValueError(
             f"path: {type(path).__name__}() leads to a reference, and {type(coordinates).__name__} has none. "

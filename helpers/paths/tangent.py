@@ -16,6 +16,18 @@ class Tangent(Path):
     l - F(0), its own prediction; the residual F(d) - l says how far the tangent misses, and `converged`
     whether it was right. Bounds stop the coordinates that run into them, and the others go further.
     One gradient evaluation, one forward evaluation.
+
+    Example:
+        >>> import torch
+        >>> from helpers.nonlinear import NonlinearSaliency
+        >>> from helpers.scores import Logit
+        >>> circle = lambda x: x.square().sum(1, keepdim=True) - 1
+        >>> saliency = NonlinearSaliency(circle, Logit(), path=Tangent())
+        >>> run = saliency.explain(torch.tensor([[1.2, 1.6]], dtype=torch.float64))
+        >>> run.endpoint.norm().round(decimals=4), run.residual.round(decimals=4)
+        (tensor(1.2500, dtype=torch.float64), tensor([0.5625], dtype=torch.float64))
+        >>> run.converged, run.reason
+        (tensor([False]), ['the tangent misses the level'])
     """
 
     def walk(self, journey: Journey) -> None:
