@@ -186,6 +186,31 @@ QUICK: dict[str, Case] = {
             "paths_arrived": 3,
         },
     ),
+    "11_your_model": Case(
+        {
+            "limit": 6,
+            "side": 128,
+            "method": "flow",
+            "steps": 8,
+            "shown": 1,
+            "checked": 3,
+            "grid_count": 1,
+            "smoothing": 4.0,
+            "confidence": 0.05,
+        },
+        {
+            "classes": 1000,
+            "maps": 6,
+            "skipped": 0,
+            "computed_again": 0,
+            "converged": (0.99, 1.0),
+            "grids": 1,
+            "kept_by_gradient": (0.17, 0.20),
+            "kept_with_random_weights": (0.27, 0.37),
+            "auc": (0.53, 0.59),
+            "auc_gradient": (0.52, 0.54),
+        },
+    ),
 }
 
 # Deliberately other sets: other data, class, score or level, not only another size.
@@ -362,6 +387,30 @@ DIFFERENT: dict[str, Case] = {
             "same_map_from_code": True,
             "cosine_last_stage": (0.99, 1.0),
             "off_strokes_bounded": (0.76, 0.80),
+        },
+    ),
+    "11_your_model": Case(
+        {
+            "model_name": "random:resnet18",
+            "side": 64,
+            "mean": [0.5],
+            "std": [0.25],
+            "class_names": "imagenet",
+            "method": "straight",
+            "steps": 8,
+            "limit": 6,
+            "batch_size": 3,
+            "shown": 2,
+            "checked": 3,
+            "seed": 1,
+        },
+        {
+            "classes": 1000,
+            "maps": 6,
+            "computed_again": 0,
+            "grids": 0,
+            "kept_by_gradient": (0.84, 0.90),
+            "kept_with_random_weights": (0.14, 0.22),
         },
     ),
 }
