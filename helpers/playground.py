@@ -908,7 +908,7 @@ class Playground(ipywidgets.VBox):
         self.compute.disabled = self.write.disabled = bool(stopped)
         self.compute.description = f"Compute (about {gradients(choice)} gradients)"
         self.compute.button_style = ""
-        kept = " The picture is still the one before." if self.canvas.picture.value else ""
+        kept = " The picture is still the one before." if self.canvas.picture.png else ""
         if stopped:
             self.canvas.say("waiting", f"Not computed: these choices do not go together (see above).{kept}")
         elif not slow(choice):
@@ -925,7 +925,7 @@ class Playground(ipywidgets.VBox):
         finally:
             self.compute.disabled = False
         self.compute.button_style = ""
-        words = self.canvas.picture.tooltip if self.shown else ""
+        words = self.canvas.picture.alt if self.shown else ""
         self.told.value = f"<p>{html.escape(words or '')}</p>"
 
     def _write(self) -> None:

@@ -5,6 +5,7 @@ reads, and the picture stays as it was. Here every callback ends in words under 
 that the picture is new, or why there is none.
 """
 
+import base64
 import html
 import sys
 import time
@@ -21,18 +22,49 @@ from helpers.plots import png
 EXPECTED = (ValueError, TypeError)
 
 
+class Picture(ipywidgets.HTML):
+    """A PNG with a text for those who cannot see it.
+
+    Not `ipywidgets.Image`: that has no such text, and its view fails where a tooltip is set before it
+    is shown (ipywidgets 8.1.9; tests/test_browser.py would see it).
+
+    Attributes:
+        png: the picture's bytes; empty before the first.
+        alt: what it shows, in words.
+
+    Example:
+        >>> picture = Picture()
+        >>> picture.put(b"...", "a cat & a mat")
+        >>> picture.value
+        '<img alt="a cat &amp; a mat" src="data:image/png;base64,Li4u" style="max-width: 100%">'
+    """
+
+    def __init__(self):
+        super().__init__(layout={"display": "none"})
+        self.png, self.alt = b"", ""
+
+    def put(self, png: bytes, alt: str) -> None:
+        """Show another picture."""
+        self.png, self.alt = png, alt
+        source = base64.b64encode(png).decode()
+        self.value = (
+            f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{source}" style="max-width: 100%">'
+        )
+        self.layout.display = None
+
+
 class Canvas(ipywidgets.VBox):
     """A status line and a picture, drawn by a function that may take long or fail.
 
     Attributes:
         status: HTML; empty, busy, how long the picture took, or what went wrong.
-        picture: Image, PNG; after an error still the last good one.
+        picture: `Picture`; after an error still the last good one.
         error: the exception of the last drawing, or None.
     """
 
     def __init__(self):
         self.status = ipywidgets.HTML()
-        self.picture = ipywidgets.Image(format="png", value=b"", layout={"display": "none"})
+        self.picture = Picture()
         self.error: BaseException | None = None
         super().__init__([self.status, self.picture])
 
@@ -58,16 +90,14 @@ class Canvas(ipywidgets.VBox):
             self.fail(error)
             return False
         self.error = None
-        self.picture.value = value
-        self.picture.tooltip = described or None
-        self.picture.layout.display = None
+        self.picture.put(value, described)
         self.say("ready", f"Drawn in {time.perf_counter() - started:.1f} s.")
         return True
 
     def fail(self, error: BaseException) -> None:
         """Say an error in words, and keep it."""
         self.error = error
-        kept = " The picture is still the one before." if self.picture.value else ""
+        kept = " The picture is still the one before." if self.picture.png else ""
         self.say("error", in_words(error) + kept)
 
     def say(self, state: str, text: str) -> None:

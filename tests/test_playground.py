@@ -475,7 +475,7 @@ class TestPanel:
     def test_starts_with_a_picture_of_the_choice(self, panel):
         assert panel.error is None
         assert panel.choice == panel.shown == QUICK
-        assert Image.open(io.BytesIO(panel.canvas.picture.value)).size > (400, 400)
+        assert Image.open(io.BytesIO(panel.canvas.picture.png)).size > (400, 400)
         assert "test digit 912, class 9" in panel.told.value
         assert panel.why.value == ""
         assert list(panel.controls) == list(sum(playground.GROUPS.values(), ()))
@@ -491,24 +491,24 @@ class TestPanel:
     def test_each_control_changes_the_picture(self, name):
         base = USED_IN.get(name, QUICK)
         panel = Playground(base)
-        before = panel.canvas.picture.value
+        before = panel.canvas.picture.png
         assert not panel.controls[name].disabled
         panel.controls[name].value = OTHER[name]
         assert panel.error is None
         assert state(panel) == "ready"
-        assert panel.canvas.picture.value != before
+        assert panel.canvas.picture.png != before
         assert getattr(panel.choice, name) == OTHER[name]
         assert panel.shown == panel.choice
 
     @pytest.mark.parametrize(("name", "value"), [("data", "photo"), ("photo", "coffee"), ("side", 96)])
     def test_photographs_wait_for_the_button(self, name, value):
         panel = Playground(QUICK if name == "data" else PHOTO)
-        before = panel.canvas.picture.value
+        before = panel.canvas.picture.png
         panel.controls[name].value = value
         assert state(panel) == "waiting"
         assert "Press Compute" in panel.canvas.status.value
         assert panel.compute.button_style == "warning"
-        assert panel.canvas.picture.value == before
+        assert panel.canvas.picture.png == before
         assert panel.controls["target"].options[0][1] == playground.load(panel.choice).ranked[0]
         panel.controls["side"].value = 64
         panel.controls["preset"].value = True
@@ -516,7 +516,7 @@ class TestPanel:
         assert panel.error is None
         assert state(panel) == "ready"
         assert panel.compute.button_style == ""
-        assert panel.canvas.picture.value != before
+        assert panel.canvas.picture.png != before
         assert panel.shown == panel.choice
 
     def test_own_file_by_path(self, panel, photo_file):
@@ -566,14 +566,14 @@ class TestPanel:
 
     @invalid
     def test_invalid_choices_are_explained_and_not_drawn(self, reason, choice, panel):
-        before = panel.canvas.picture.value
+        before = panel.canvas.picture.png
         panel.choose(choice)
         assert reason in panel.why.value
         assert state(panel) == "waiting"
         assert "do not go together" in panel.canvas.status.value
         assert panel.compute.disabled
         assert panel.write.disabled
-        assert panel.canvas.picture.value == before
+        assert panel.canvas.picture.png == before
         panel.choose(QUICK)
         assert panel.why.value == ""
         assert not panel.compute.disabled

@@ -37,36 +37,36 @@ class TestLive:
         assert isinstance(panel, ipywidgets.VBox)
         assert list(panel.controls) == ["slope", "name"]
         assert panel.children == (*panel.controls.values(), panel.status, panel.picture)
-        assert Image.open(io.BytesIO(panel.picture.value)).size == (200, 200)
+        assert Image.open(io.BytesIO(panel.picture.png)).size == (200, 200)
         assert panel.error is None
         assert 'data-state="ready"' in panel.status.value
-        assert panel.picture.tooltip == "a line called a"
+        assert panel.picture.alt == "a line called a"
 
     def test_picture_follows_the_controls_there_and_back(self, panel):
-        first = panel.picture.value
+        first = panel.picture.png
         panel.controls["slope"].value = 2
-        second = panel.picture.value
+        second = panel.picture.png
         assert not np.array_equal(pixels(first), pixels(second))
         panel.controls["slope"].value = 1
-        assert panel.picture.value == first
+        assert panel.picture.png == first
         panel.controls["name"].value = "b"
-        assert panel.picture.tooltip == "a line called b"
+        assert panel.picture.alt == "a line called b"
 
     def test_sliders_act_on_release(self, panel):
         assert panel.controls["slope"].continuous_update is False
 
     def test_expected_error_is_its_message_and_the_next_good_value_clears_it(self, panel):
-        before = panel.picture.value
+        before = panel.picture.png
         panel.controls["slope"].value = 7
         assert isinstance(panel.error, ValueError)
         assert "slope: expected at most 5; got 7.0 &lt;b&gt;." in panel.status.value
         assert "ValueError" not in panel.status.value
         assert 'data-state="error"' in panel.status.value
-        assert panel.picture.value == before
+        assert panel.picture.png == before
         panel.controls["slope"].value = 2
         assert panel.error is None
         assert 'data-state="ready"' in panel.status.value
-        assert panel.picture.value != before
+        assert panel.picture.png != before
 
     def test_unexpected_error_tells_its_type_last_line_and_place(self, panel):
         panel.controls["slope"].value = 5
@@ -113,9 +113,9 @@ class TestLive:
         assert "expected it to return a matplotlib Figure; got 3." in panel.status.value
 
     def test_update_draws_again(self, panel):
-        panel.picture.value = b""
+        panel.picture.put(b"", "")
         panel.update()
-        assert panel.picture.value
+        assert panel.picture.png
 
     def test_figures_of_pyplot_do_not_pile_up(self):
         import matplotlib.pyplot as plt

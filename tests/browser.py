@@ -1,0 +1,162 @@
+"""A real browser for tests: headless Chromium, and a JupyterLab for it to open.
+
+Chromium is not downloaded: playwright drives the one that the system has. Without one the tests that need it are
+skipped, and say what to install; where CI=true they fail, so that a green run has seen them.
+"""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+ROOT = Path(__file__).resolve().parent.parent
+SHOTS = ROOT / "build" / "browser"  # screenshots, for people to look at
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+MISSING = (
+    "no Chromium found. On Debian and Ubuntu: apt-get install --no-install-recommends chromium; elsewhere set "
+    "CHROMIUM to the path of a Chromium or Chrome."
+)
+TOKEN = "test"
+# JupyterLab draws only the cells that are in view, and asks its makers for news: neither is what is tested.
+SETTINGS = {
+    "notebook-extension/tracker": {"windowingMode": "none"},
+    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+}
+
+
+def find() -> str | None:
+    """The path of a Chromium: CHROMIUM, or one of the usual names; None if there is none."""
+    named = os.environ.get("CHROMIUM")
+    return named or next(filter(None, map(shutil.which, NAMES)), None)
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """A headless Chromium; skips the test without one, or fails it where CI=true."""
+    path = find()
+    if not path:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(MISSING)
+    with sync_playwright() as playwright:
+        # The sandbox needs rights that root in a container does not have; only pages of our own are opened.
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def listen(page: Page) -> list[str]:
+    """A list to which the page's console errors, uncaught exceptions and failed requests are appended."""
+    heard: list[str] = []
+    page.on("console", lambda m: heard.append(f"console: {m.text}") if m.type == "error" else None)
+    page.on("pageerror", lambda error: heard.append(f"exception: {error}"))
+    page.on("response", lambda r: heard.append(f"{r.status}: {r.url}") if r.status >= 400 else None)
+    return heard
+
+
+def free_port() -> int:
+    """A port of this computer that nobody listens to."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+class Lab:
+    """A running JupyterLab.
+
+    Attributes:
+        url: of the server, without a slash at the end.
+    """
+
+    def __init__(self, url: str):
+        self.url = url
+
+    def open(self, page: Page, notebook: str) -> None:
+        """Show a notebook, kernel ready."""
+        page.goto(f"{self.url}/lab/tree/{notebook}?token={TOKEN}&reset")
+        page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=120_000)
+        page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=120_000)
+
+
+@contextmanager
+def jupyterlab(folder: Path, *notebooks: Path) -> Iterator[Lab]:
+    """A JupyterLab on copies of notebooks, with settings of its own; shut down with its kernels at the end.
+
+    Args:
+        folder: empty; everything that the server and the notebooks write goes here.
+    """
+    work = folder / "notebooks"
+    work.mkdir()
+    for path in notebooks:
+        shutil.copy(path, work)
+    for name, content in SETTINGS.items():
+        file = folder / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(content))
+    places = {"CONFIG_DIR": "config", "DATA_DIR": "data", "RUNTIME_DIR": "runtime"}
+    environment = {f"JUPYTER_{key}": str(folder / name) for key, name in places.items()}
+    environment |= {f"JUPYTERLAB_{key.upper()}_DIR": str(folder / key) for key in ("settings", "workspaces")}
+    port = free_port()
+    options = [
+        "--no-browser",
+        "--allow-root",
+        "--ip=127.0.0.1",
+        f"--port={port}",
+        f"--IdentityProvider.token={TOKEN}",
+        f"--ServerApp.root_dir={work}",
+        "--LabApp.extension_manager=readonly",
+    ]
+    log = folder / "log.txt"
+    with log.open("w") as file:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "jupyterlab", *options],
+            env=os.environ | environment,
+            cwd=ROOT,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        _wait(url, server, log)
+        yield Lab(url)
+    finally:
+        server.terminate()
+        try:
+            server.wait(30)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+def _wait(url: str, server: subprocess.Popen, log: Path) -> None:
+    for _ in range(240):
+        if server.poll() is not None:
+            break
+        try:
+            urllib.request.urlopen(f"{url}/api?token={TOKEN}", timeout=5).close()
+            return
+        except OSError:
+            time.sleep(0.5)
+    raise RuntimeError(f"JupyterLab did not start:\n{log.read_text()[-3000:]}")
+
+
+def run_all(page: Page) -> None:
+    """Run All Cells, by the menu."""
+    for _ in range(5):
+        # A kernel that is just starting calls itself idle, and loses what it was asked: cells without a number.
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_text("Run All Cells", exact=True).click()
+        page.wait_for_timeout(5_000)
+        if page.locator(".jp-InputPrompt", has_text="[ ]").count() == 0:
+            return
+    raise AssertionError("the cells were not run")

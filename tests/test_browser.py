@@ -1,0 +1,94 @@
+"""The widgets as a user meets them: JupyterLab in headless Chromium, run by its menu, moved by the keyboard."""
+
+import re
+
+import browser
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+WALK = browser.ROOT / "notebooks"
+SECONDS = 1000
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with browser.chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def lab(chromium, tmp_path_factory):
+    with browser.jupyterlab(tmp_path_factory.mktemp("lab"), WALK / "10_playground.ipynb") as running:
+        yield running
+
+
+@pytest.fixture
+def page(chromium):
+    context = chromium.new_context(viewport={"width": 1400, "height": 1400})
+    context.set_default_timeout(60 * SECONDS)
+    yield context.new_page()
+    context.close()
+
+
+def control(page: Page, name: str) -> Locator:
+    """The widget with this description."""
+    label = page.locator(".widget-label", has_text=re.compile(f"^{name}$"))
+    return page.locator(".jp-OutputArea .widget-inline-hbox", has=label)
+
+
+def shot(page: Page, name: str) -> None:
+    browser.SHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=browser.SHOTS / f"{name}.png")
+
+
+def test_the_playground_is_run_moved_chosen_and_says_what_is_wrong(lab, page):
+    heard = browser.listen(page)
+    lab.open(page, "10_playground.ipynb")
+    browser.run_all(page)
+    state, picture = page.locator("[data-state]"), page.locator(".widget-html img")
+    expect(state).to_have_attribute("data-state", "ready", timeout=180 * SECONDS)
+    expect(page.locator(".jp-InputPrompt", has_text="[*]")).to_have_count(0, timeout=180 * SECONDS)
+    assert page.locator("[data-mime-type='application/vnd.jupyter.error']").count() == 0
+    state.scroll_into_view_if_needed()
+    seen = [picture.get_attribute("src")]
+
+    def redrawn(name: str) -> None:
+        expect(picture).not_to_have_attribute("src", seen[-1], timeout=60 * SECONDS)
+        expect(state).to_have_attribute("data-state", "ready")
+        seen.append(picture.get_attribute("src"))
+        shot(page, name)
+
+    shot(page, "playground-1-run")
+    image = control(page, "image")
+    before = image.locator(".widget-readout").inner_text()
+    image.locator(".noUi-handle").press("ArrowRight")
+    redrawn("playground-2-slider-moved")
+    assert image.locator(".widget-readout").inner_text() == str(int(before) + 1)
+
+    target = control(page, "target").locator("select")
+    likely = target.locator("option").all_text_contents()
+    target.select_option(index=1)
+    redrawn("playground-3-class-chosen")
+    second = re.match(r"class\s\d", likely[1])[0].replace("\xa0", " ")
+    assert f", {second} " in picture.get_attribute("alt")
+
+    # What does not go together is said, and not computed.
+    control(page, "path").locator("select").select_option("secant")
+    expect(state).to_have_attribute("data-state", "waiting")
+    expect(page.get_by_role("alert")).to_contain_text("secant")
+    assert picture.get_attribute("src") == seen[-1]
+    shot(page, "playground-4-refused")
+    control(page, "path").locator("select").select_option("tangent")
+    redrawn("playground-5-mended")
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+    # What fails on the way is said as well.
+    control(page, "data").locator("select").select_option("file")
+    control(page, "file").locator("input").fill("nowhere.png")
+    page.keyboard.press("Enter")
+    expect(state).to_have_attribute("data-state", "error")
+    expect(state).to_contain_text("nowhere.png")
+    shot(page, "playground-6-no-such-file")
+
+    assert len(set(seen)) == 4, "every picture is another one"
+    assert not heard
