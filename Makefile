@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lab lint format notebooks bench clean
+.PHONY: help setup run test lab site lint format notebooks bench clean
 
 help: ## list the targets
 	@echo "make run    executes all notebooks, results in build/"
@@ -39,6 +39,11 @@ test: lint ## run every test: ruff, unit tests, notebooks (PYTEST_ARGS="..." is 
 
 lab: $(STAMP) ## open JupyterLab on the notebooks
 	$(BIN)/python -m jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks/00_index.ipynb
+
+site: $(STAMP) ## build a static site of the executed notebooks, in build/site/html
+	rm -rf build/site
+	$(BIN)/python -m sphinx -M html . build/site -c docs -W --keep-going -q
+	@echo "build/site/html/index.html"
 
 lint: $(STAMP) ## ruff, notebooks included
 	$(BIN)/python -m ruff check .

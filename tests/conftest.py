@@ -12,6 +12,15 @@ settings.register_profile("suite", deadline=None, derandomize=True)
 settings.load_profile("suite")
 
 
+@pytest.fixture(scope="module")
+def chromium():
+    """A headless Chromium, for one module at a time: its event loop is in the way of others (nbclient)."""
+    import browser
+
+    with browser.chromium() as found:
+        yield found
+
+
 @pytest.fixture(autouse=True)
 def _close_figures():
     """Figures that a test leaves open do not pile up."""

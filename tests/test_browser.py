@@ -11,12 +11,6 @@ SECONDS = 1000
 
 
 @pytest.fixture(scope="module")
-def chromium():
-    with browser.chromium() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
 def lab(chromium, tmp_path_factory):
     with browser.jupyterlab(tmp_path_factory.mktemp("lab"), WALK / "10_playground.ipynb") as running:
         yield running

@@ -1,0 +1,108 @@
+"""Sphinx configuration of the site: README, the executed notebooks, the measurements. `make site` builds it.
+
+The source folder is the repository itself (sphinx-build -M html . build/site -c docs), so that pages and links are
+those of the files: nothing is copied, and a new notebook needs no line here. Nothing is executed: the committed
+outputs are shown. No page loads anything from another host: maths is MathML, made here, and the theme brings its
+styles and scripts along.
+"""
+
+from functools import partial
+from pathlib import Path
+
+from docutils import nodes
+from latex2mathml.converter import convert
+from sphinx.application import Sphinx
+from sphinx.util.images import get_image_size
+
+DOCS = Path(__file__).parent
+WIDE = 700  # pixels: a wider figure would be shrunk to less than half on a telephone
+PANEL = "Here the notebook shows a live panel. Open the notebook to move it: this page computes nothing."
+
+project = "Nonlinear saliency maps"
+extensions = ["myst_nb"]
+root_doc = "README"
+include_patterns = ["README.md", "data/README.md", "benchmarks/NOTES.md", "docs/*.md", "notebooks/**.ipynb"]
+# Folders that are named here are not even looked into; contents.md is part of the start page.
+exclude_patterns = [
+    "docs/contents.md",
+    ".*",
+    "**/.*",
+    "*.egg-info",
+    "build",
+    "dist",
+    "helpers",
+    "tests",
+    "venv",
+]
+
+nb_execution_mode = "off"
+nb_render_markdown_format = "myst"  # sentences with computed numbers hold tables and formulas, too
+myst_enable_extensions = ["dollarmath", "amsmath"]
+myst_heading_anchors = 4
+
+html_theme = "furo"
+html_theme_options = {"top_of_page_buttons": []}  # "edit" needs an address of the repository
+html_title = project
+html_favicon = "_static/favicon.svg"
+html_math_renderer = "mathml"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+templates_path = ["_templates"]
+html_additional_pages = {"index": "start.html"}
+html_sourcelink_suffix = ""
+html_show_copyright = False
+html_use_index = False
+smartquotes = False  # the text stays as it was written
+pygments_style = "a11y-high-contrast-light"
+pygments_dark_style = "a11y-high-contrast-dark"
+
+
+def add_contents(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Append the table of contents to the start page: its directives are for the site, and README is not."""
+    if docname == root_doc:
+        source[0] += "\n" + (DOCS / "contents.md").read_text(encoding="utf-8")
+
+
+def improve_outputs(app: Sphinx, document: nodes.document) -> None:
+    """Describe the images of outputs, give each its size and a link to itself; say where a live panel would be."""
+    for bundle in document.findall(partial(is_element, name="mime_bundle")):
+        # myst-nb reads descriptions from the metadata of the cell, which may have several figures; the plain text
+        # of an output that helpers.plots.show made is the figure's description.
+        texts = [part.astext() for part in bundle.children if part["mime_type"] == "text/plain"]
+        for image in bundle.findall(nodes.image):
+            image["alt"] = " ".join(" ".join(texts).split())
+            # Sphinx makes an image that has a size a link to its file.
+            width, height = get_image_size(app.srcdir / image["uri"])
+            image["width"], image["height"] = str(width), str(height)
+            if width > WIDE:
+                image["classes"].append("wide")
+    for cell in document.findall(partial(is_element, name="cell_code")):
+        source, *outputs = cell.children
+        # A cell that ends in a name shows what it names. No output: it was a widget, and those are not committed.
+        if not outputs and source.astext().rstrip().rpartition("\n")[2].isidentifier():
+            cell += nodes.paragraph(text=PANEL, classes=["notebook-note"])
+
+
+def is_element(node: nodes.Node, name: str) -> bool:
+    """Whether a node is a container that myst-nb calls by this name."""
+    return isinstance(node, nodes.container) and node.get("nb_element") == name
+
+
+def inline_maths(translator, node: nodes.math) -> None:
+    """Write a formula in a line as MathML."""
+    translator.body.append(convert(node.astext()))
+    raise nodes.SkipNode
+
+
+def block_maths(translator, node: nodes.math_block) -> None:
+    """Write a displayed formula as MathML, in a box that scrolls where the formula is wider than the screen."""
+    translator.body.append(f'<div class="formula">{convert(node.astext(), display="block")}</div>\n')
+    raise nodes.SkipNode
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the hooks; Sphinx calls it."""
+    app.connect("source-read", add_contents)
+    app.connect("doctree-read", improve_outputs)
+    app.add_html_math_renderer("mathml", (inline_maths, None), (block_maths, None))
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

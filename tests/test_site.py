@@ -1,0 +1,261 @@
+"""The static site: built once; then its links, pictures, formulas and tables, without and with a browser."""
+
+import functools
+import http.server
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import browser
+import pytest
+from bs4 import BeautifulSoup
+
+ROOT = Path(__file__).resolve().parent.parent
+WALK = sorted((ROOT / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = WALK + sorted((ROOT / "notebooks" / "solutions").glob("*.ipynb"))
+TABLES = sorted((ROOT / "benchmarks").glob("*.md"))
+TELEPHONE = {"width": 390, "height": 844}
+BUILD_SECONDS = 240
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The folder of the site, built as `make site` builds it: a warning is an error."""
+    folder = tmp_path_factory.mktemp("site")
+    command = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "-M",
+        "html",
+        ".",
+        str(folder),
+        "-c",
+        "docs",
+        "-E",
+        "-W",
+        "--keep-going",
+    ]
+    done = subprocess.run([*command, "-q"], cwd=ROOT, capture_output=True, text=True, timeout=BUILD_SECONDS)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return folder / "html"
+
+
+@pytest.fixture(scope="module")
+def pages(site):
+    """Address within the site -> parsed page."""
+    return {
+        path.relative_to(site).as_posix(): BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+        for path in sorted(site.rglob("*.html"))
+        if "_static" not in path.parts
+    }
+
+
+def page_of(notebook: Path) -> str:
+    return notebook.relative_to(ROOT).with_suffix(".html").as_posix()
+
+
+def cells(notebook: Path) -> list[dict]:
+    return json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+
+
+def addresses(page: BeautifulSoup):
+    """Every address that a page names, with the element that names it."""
+    for element in page.find_all(True):
+        for name in ("href", "src", "srcset", "data", "poster"):
+            if element.get(name):
+                yield element, element[name]
+
+
+def test_the_table_of_contents_has_every_notebook_in_order(pages):
+    links = [link["href"] for link in pages["README.html"].select(".sidebar-tree a.reference")]
+    assert [link for link in links if link.startswith("notebooks/")] == [page_of(path) for path in NOTEBOOKS]
+    assert {"docs/benches.html", "benchmarks/NOTES.html", "data/README.html"} <= set(links)
+
+
+def test_the_start_page_leads_to_the_notebooks_and_the_index_to_the_start_page(pages):
+    table = {link["href"] for link in pages["README.html"].select("table a.reference")}
+    assert {page_of(path) for path in WALK} <= table
+    assert (
+        pages["index.html"].find("meta", attrs={"http-equiv": "refresh"})["content"] == "0; url=README.html"
+    )
+
+
+def test_every_link_within_the_site_answers_and_so_does_every_anchor(site, pages):
+    broken = []
+    for name, page in pages.items():
+        for _, address in addresses(page):
+            parts = urlsplit(address)
+            if parts.scheme or parts.netloc or address == "#":
+                continue
+            target = (site / name).parent / unquote(parts.path) if parts.path else site / name
+            known = pages.get(os.path.relpath(target, site).replace(os.sep, "/"))
+            anchor = unquote(parts.fragment)
+            if not target.is_file() or (anchor and known is not None and not known.find(id=anchor)):
+                broken.append(f"{name}: {address}")
+    assert not broken
+
+
+def test_links_to_notebooks_lead_to_pages_and_not_to_files(pages):
+    files = [
+        f"{name}: {address}"
+        for name, page in pages.items()
+        for element, address in addresses(page)
+        if urlsplit(address).path.endswith((".ipynb", ".md")) and not element.has_attr("download")
+    ]
+    assert not files
+
+
+def test_every_notebook_can_be_downloaded_from_its_page(site, pages):
+    for notebook in NOTEBOOKS:
+        name = page_of(notebook)
+        (link,) = pages[name].select("a[download]")
+        file = (site / name).parent / link["href"]
+        assert file.suffix == ".ipynb"
+        assert file.read_bytes() == notebook.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "notebook", NOTEBOOKS, ids=lambda path: path.relative_to(ROOT / "notebooks").as_posix()
+)
+def test_every_figure_of_a_notebook_is_on_its_page_with_its_description(notebook, site, pages):
+    outputs = [output for cell in cells(notebook) for output in cell.get("outputs", [])]
+    wanted = [
+        output["metadata"]["image/png"]["alt"] for output in outputs if "image/png" in output.get("data", {})
+    ]
+    images = pages[page_of(notebook)].select(".cell_output img")
+    assert [image["alt"] for image in images] == [" ".join(text.split()) for text in wanted]
+    for image in images:
+        assert image.parent["href"] == image["src"], "a figure opens in full size"
+
+
+def test_every_picture_is_there_and_described(site, pages):
+    assert pages["README.html"].select_one("article img")
+    for name, page in pages.items():
+        for image in page.find_all("img"):
+            assert ((site / name).parent / image["src"]).is_file(), (name, image)
+            assert image.get("alt", "").strip(), (name, image)
+
+
+def test_formulas_are_mathml_and_no_tex_is_left(pages):
+    assert pages["notebooks/03_nonlinear_saliency.html"].select_one('math[display="block"] mfrac')
+    for notebook in NOTEBOOKS:
+        prose = "".join(
+            "".join(cell["source"]) for cell in cells(notebook) if cell["cell_type"] == "markdown"
+        )
+        prose = re.sub(r"```.*?```|`[^`]*`", "", prose, flags=re.DOTALL)
+        formulas = re.findall(r"\$\$.+?\$\$|\$[^$\n]+\$", prose, flags=re.DOTALL)
+        assert len(pages[page_of(notebook)].find_all("math")) >= len(formulas)
+    for name, page in pages.items():
+        for formula in page.find_all("math"):
+            assert "\\" not in formula.get_text(), (name, formula)
+        article = BeautifulSoup(str(page.find("article") or ""), "html.parser")
+        for code in article.find_all(["pre", "code", "style", "script"]):
+            code.decompose()
+        assert not re.findall(r"\$[^$\n]+\$|\\(?:frac|mathrm|sum|nabla)\b", article.get_text()), name
+
+
+def test_every_bench_has_its_table_on_the_scoreboard_page(pages):
+    shown = pages["docs/benches.html"].select("article table")
+    heads = [[cell.get_text(strip=True) for cell in table.select("thead th")] for table in shown]
+    tables = [path for path in TABLES if path.name != "NOTES.md"]
+    assert tables
+    for path in tables:
+        head = re.findall(r"^\|(.+)\|\n\|-", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        assert head, path
+        for line in head:
+            assert [cell.strip() for cell in line.split("|")] in heads, path
+
+
+def test_a_live_panel_is_announced_where_its_output_would_be(pages):
+    panels = 0
+    for notebook in NOTEBOOKS:
+        sources = ["".join(cell["source"]) for cell in cells(notebook) if not cell.get("outputs", True)]
+        wanted = sum(source.rstrip().splitlines()[-1].isidentifier() for source in sources)
+        found = pages[page_of(notebook)].select(".cell .notebook-note")
+        assert len(found) == wanted, notebook
+        panels += len(found)
+    assert panels >= 1
+
+
+def test_nothing_is_loaded_from_another_host(site, pages):
+    for name, page in pages.items():
+        for element, address in addresses(page):
+            parts = urlsplit(address)
+            if element.name != "a" and (parts.netloc or parts.scheme not in ("", "data")):
+                pytest.fail(f"{name}: {element}")
+    for path in site.rglob("*.css"):
+        loaded = re.findall(
+            r"url\(\s*['\"]?((?:https?:)?//[^)]*)|@import[^;]*//", path.read_text(encoding="utf-8")
+        )
+        assert not loaded, path
+
+
+def test_no_page_names_a_folder_of_the_machine_that_built_it(site, pages):
+    for name, page in pages.items():
+        assert str(ROOT) not in str(page), name
+        assert str(site) not in str(page), name
+
+
+@pytest.fixture(scope="module")
+def server(site):
+    """The address of a server that has the site."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *arguments):
+            pass
+
+    handler = functools.partial(Quiet, directory=str(site))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        thread = threading.Thread(target=running.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def telephone(chromium):
+    context = chromium.new_context(viewport=TELEPHONE)
+    yield context.new_page()
+    context.close()
+
+
+# On narrow screens the theme lets the column of text scroll, which the width of the document would not show.
+SCROLLS = """() => [document.documentElement, ...document.querySelectorAll(".main, .content")]
+    .filter(box => box.scrollWidth > box.clientWidth)
+    .map(box => `${box.tagName} ${box.className}: ${box.scrollWidth}`)"""
+
+
+def test_on_a_telephone_every_page_is_whole_quiet_and_does_not_scroll_sideways(server, pages, telephone):
+    heard, asked, wrong = browser.listen(telephone), [], []
+    telephone.on("request", lambda request: asked.append(request.url))
+    for name in pages:
+        telephone.goto(f"{server}/{name}", wait_until="load")
+        if name == "index.html":
+            telephone.wait_for_url("**/README.html")
+        width = telephone.evaluate("document.documentElement.scrollWidth")
+        images = telephone.evaluate("[...document.images].filter(i => !i.naturalWidth).map(i => i.src)")
+        scrolling = telephone.evaluate(SCROLLS)
+        if width > TELEPHONE["width"] or images or scrolling:
+            wrong.append((name, width, images, scrolling))
+    assert not wrong
+    assert not heard
+    assert {urlsplit(url).netloc for url in asked if not url.startswith("data:")} == {urlsplit(server).netloc}
+
+
+def test_the_search_finds_a_page_without_a_network(server, telephone):
+    heard = browser.listen(telephone)
+    telephone.goto(f"{server}/search.html?q=insertion")
+    link = telephone.locator("ul.search a").first
+    link.wait_for()
+    link.click()
+    telephone.wait_for_load_state()
+    assert "insertion" in telephone.locator("article").inner_text().lower()
+    assert not heard
