@@ -18,6 +18,8 @@ DOCS = Path(__file__).parent
 WIDE = 700  # pixels: a wider figure would be shrunk to less than half on a telephone
 PANEL = "Here the notebook shows a live panel. Open the notebook to move it: this page computes nothing."
 
+MARK = '"# NBVAL_CHECK_OUTPUT\\n",'  # for the tests of the notebooks; as a line of JSON
+
 project = "Nonlinear saliency maps"
 extensions = ["myst_nb"]
 root_doc = "README"
@@ -57,10 +59,11 @@ pygments_style = "a11y-high-contrast-light"
 pygments_dark_style = "a11y-high-contrast-dark"
 
 
-def add_contents(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Append the table of contents to the start page: its directives are for the site, and README is not."""
+def prepare(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Append the table of contents to the start page, whose file is not only for the site; leave out test marks."""
     if docname == root_doc:
         source[0] += "\n" + (DOCS / "contents.md").read_text(encoding="utf-8")
+    source[0] = source[0].replace(MARK, "")
 
 
 def improve_outputs(app: Sphinx, document: nodes.document) -> None:
@@ -83,6 +86,17 @@ def improve_outputs(app: Sphinx, document: nodes.document) -> None:
             cell += nodes.paragraph(text=PANEL, classes=["notebook-note"])
 
 
+def fold_code_of_sentences(app: Sphinx, document: nodes.document) -> None:
+    """Fold up code that does nothing but write a text with computed numbers: here the text is what is read."""
+    for cell in document.findall(partial(is_element, name="cell_code")):
+        source, *outputs = cell.children
+        if outputs and "Markdown(" in source.astext() and not any(cell.findall(nodes.image)):
+            summary = "<summary>code of this text</summary>"
+            before, after = f'<details class="folded">{summary}', "</details>"
+            folded = [nodes.raw("", before, format="html"), source, nodes.raw("", after, format="html")]
+            cell.children[:1] = folded
+
+
 def is_element(node: nodes.Node, name: str) -> bool:
     """Whether a node is a container that myst-nb calls by this name."""
     return isinstance(node, nodes.container) and node.get("nb_element") == name
@@ -102,7 +116,8 @@ def block_maths(translator, node: nodes.math_block) -> None:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the hooks; Sphinx calls it."""
-    app.connect("source-read", add_contents)
+    app.connect("source-read", prepare)
     app.connect("doctree-read", improve_outputs)
+    app.connect("doctree-read", fold_code_of_sentences)
     app.add_html_math_renderer("mathml", (inline_maths, None), (block_maths, None))
     return {"parallel_read_safe": True, "parallel_write_safe": True}

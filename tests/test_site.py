@@ -184,6 +184,18 @@ def test_a_live_panel_is_announced_where_its_output_would_be(pages):
     assert panels >= 1
 
 
+def test_code_of_sentences_is_folded_and_marks_of_tests_are_left_out(pages):
+    page = pages["notebooks/03_nonlinear_saliency.html"]
+    folded = page.select("details.folded")
+    assert folded
+    for part in folded:
+        assert part.select_one("pre")
+        assert not part.select_one(".cell_output")
+    assert len(page.select(".cell_input")) > len(folded)
+    for name in map(page_of, NOTEBOOKS):
+        assert "NBVAL" not in pages[name].find("article").get_text()
+
+
 def test_nothing_is_loaded_from_another_host(site, pages):
     for name, page in pages.items():
         for element, address in addresses(page):
