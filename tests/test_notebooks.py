@@ -496,14 +496,40 @@ def test_every_parameter_is_used(path):
     assert set(notebooks.parameters(path)) <= names, "a parameter that nothing reads changes nothing"
 
 
-@walk
-def test_head_has_a_title_and_links_along_the_walk(path):
-    head = notebooks.read(path).cells[0]
-    assert head.cell_type == "markdown"
-    assert re.match(r"# \S", head.source)
+def link_line(path: Path) -> str:
+    """What stands below the title and at the end: the notebook before, the index, the next one."""
+
+    def link(other: Path, text: str) -> str:
+        return (
+            f"[{text.format(re.match(r'# ([^:]+)', head(other))[1].replace(' ·', '').strip())}]({other.name})"
+        )
+
     place = WALK.index(path)
-    neighbours = {WALK[0], *WALK[max(place - 1, 0) : place + 2]} - {path}
-    assert {other.name for other in neighbours} <= set(links(head.source))
+    before = [link(WALK[place - 1], "← {}")] if place > 1 else []
+    index = [link(WALK[0], "index")] if place else []
+    after = [link(other, "{} →") for other in WALK[place + 1 : place + 2]]
+    return " · ".join(before + index + after)
+
+
+def head(path: Path) -> str:
+    return notebooks.read(path).cells[0].source
+
+
+@walk
+def test_head_has_title_links_the_question_left_open_and_what_to_expect(path):
+    title, line, rest = head(path).split("\n\n", 2)
+    assert re.fullmatch(rf"# {path.name[:2]} · \S.*", title)
+    assert line == link_line(path)
+    opening, learn, expect = rest.partition("**You will learn**")
+    assert learn
+    assert "?" in opening, "each notebook opens with the question that the one before it left"
+    assert re.search(r"\*\*You need\*\* .*\*\*Run time\*\* about \d+ seconds on two cores\.", expect, re.S)
+
+
+@walk
+def test_foot_has_the_links_of_the_head(path):
+    last = [cell.source for cell in notebooks.read(path).cells if cell.cell_type == "markdown"][-1]
+    assert last.endswith("\n\n" + link_line(path))
 
 
 @committed
