@@ -115,7 +115,9 @@ def test_constraints_hold_everything_that_is_installed_for_the_project():
     assert not missing, f"constraints.txt lacks {', '.join(sorted(missing))}"
 
 
-@pytest.mark.parametrize("target", ["setup", "run", "test", "lab", "site", "lint", "notebooks", "clean", "help"])
+@pytest.mark.parametrize(
+    "target", ["setup", "run", "test", "lab", "site", "lint", "notebooks", "clean", "help"]
+)
 def test_makefile_has_the_target(target):
     assert target in targets()
 
