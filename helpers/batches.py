@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -46,6 +47,7 @@ FOLDER = Path(__file__).resolve().parent.parent / "build" / "maps"
 METHODS = {"preset": 2, "straight": 16, "flow": 16, "tangent": 1}
 PREDICTED, LABELLED = "predicted", "labelled"
 MAP = "map"
+PART = ".part"  # ends the name of a file that is being written
 # Of a record, what is told of each member.
 NUMBERS = (
     "score_start",
@@ -265,6 +267,7 @@ def save_maps(
     folder = root / f"{_plain(classifier.name)}-{recipe.method}-{key}"
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / "settings.json", _json(settings))
+    _sweep_up(folder)
     maps: dict[int, SavedMap] = {}
     missing, damaged, skipped = [], [], {}
     for number, name in enumerate(images.names):
@@ -446,7 +449,7 @@ def _record_file(file: Path) -> Path:
 
 def _write(path: Path, content: bytes) -> None:
     """Whole or not at all: under another name first."""
-    handle, made = tempfile.mkstemp(prefix=f".{path.stem[:40]}-", dir=path.parent)
+    handle, made = tempfile.mkstemp(prefix=f".{path.stem[:40]}-", suffix=PART, dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
@@ -454,6 +457,14 @@ def _write(path: Path, content: bytes) -> None:
     except BaseException:
         Path(made).unlink(missing_ok=True)
         raise
+
+
+def _sweep_up(folder: Path) -> None:
+    """Remove what a killed run was writing; what is younger than an hour may be that of a run beside this one."""
+    for path in folder.glob(f".*{PART}"):
+        with suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > 3600:
+                path.unlink()
 
 
 def _json(content: dict) -> bytes:

@@ -1,8 +1,13 @@
 """Maps on disk: whole or not there, never twice, never another setting's; and what `attribute` returns."""
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -183,6 +188,48 @@ def test_an_interrupted_run_is_continued(last, images, output, monkeypatch):
     assert (report.found, report.computed, report.damaged) == (kept, COUNT - kept, ())
     for one, other in zip(report.maps, whole.maps, strict=True):
         assert torch.allclose(one.map(), other.map(), rtol=1e-3, atol=1e-6)
+
+
+SLOW = """
+import sys, time
+sys.path.insert(0, {tests!r})
+import test_batches
+from helpers.own import image_set
+from pathlib import Path
+
+made = test_batches.classifier()
+made.model.register_forward_hook(lambda *_: time.sleep(0.1))
+test_batches.saved(image_set({images!r}), Path({output!r}), made=made, batch_size=1)
+"""
+
+
+def test_a_run_that_is_killed_leaves_whole_maps_and_is_continued(images, output, tmp_path):
+    script = SLOW.format(
+        tests=str(Path(__file__).parent), images=str(tmp_path / "images"), output=str(output)
+    )
+    with subprocess.Popen([sys.executable, "-c", script], cwd=Path(__file__).parent.parent) as run:
+        while len(list(output.rglob("*.safetensors"))) < 2:
+            assert run.poll() is None
+            time.sleep(0.01)
+        run.kill()
+    report = saved(images, output)
+    assert 1 <= report.found < COUNT
+    assert report.found + report.computed == COUNT
+    assert not report.damaged or report.damaged == (images.names[report.found],)
+    undisturbed = saved(images, output.parent / "others")
+    for one, other in zip(report.maps, undisturbed.maps, strict=True):
+        assert torch.allclose(one.map(), other.map(), rtol=1e-3, atol=1e-6)
+
+
+def test_what_a_killed_run_left_behind_is_swept_up_later(images, output):
+    (folder,) = {one.file.parent for one in saved(images, output).maps}
+    young, old = folder / ".0.png-young.part", folder / ".0.png-old.part"
+    for path in (young, old):
+        path.write_bytes(b"half a map")
+    os.utime(old, (time.time() - 7200,) * 2)
+    saved(images, output)
+    assert young.exists(), "it may be that of a run that is still writing"
+    assert not old.exists()
 
 
 def test_an_interruption_between_map_and_record_leaves_no_record(images, output, monkeypatch):
