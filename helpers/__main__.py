@@ -15,10 +15,19 @@ EPILOGS = {
 }
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 takes 1e-3, without a dot, for a word; a number here, unless it is quoted."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
 def value_of(text: str):
     """A value as it is written on a command line, in YAML: 3, 1e-3, true, [1, 2], a word."""
     try:
-        return _numbers(yaml.safe_load(text))
+        return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         raise click.BadParameter(f"{text!r} is no value in YAML ({error})") from error
 
@@ -29,15 +38,6 @@ def values_of(text: str) -> list:
     if not values:
         raise click.BadParameter(f"expected at least one value, got {text!r}")
     return values
-
-
-def _numbers(value):
-    """YAML 1.1 takes 1e-3, without a dot, for a word."""
-    if isinstance(value, list):
-        return [_numbers(item) for item in value]
-    if isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?e[-+]?\d+", value, re.IGNORECASE):
-        return float(value)
-    return value
 
 
 class Assignment(click.ParamType):

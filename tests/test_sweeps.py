@@ -94,6 +94,7 @@ def test_values_are_read_as_they_are_meant():
     assert command.values_of("mlp, kernel machine, 'a,b'") == ["mlp", "kernel machine", "a,b"]
     assert command.values_of("[0, 1], [2]") == [[0, 1], [2]]
     assert command.value_of("[x, 1e-5]") == ["x", 1e-5]
+    assert command.values_of("1e3, '1e3', 2E-1") == [1000.0, "1e3", 0.2]
 
 
 @pytest.mark.parametrize(
