@@ -5,7 +5,7 @@ The floors of the house, each importing only from those below it, or beside it::
     __main__                                            the command: python -m helpers
     sweeps                                              a notebook with every combination of some parameters
     runs, notebooks, bibliography                       papermill runs, the notebooks' files, the works they cite
-    scoreboard, playground                              the verdicts on the claims; every choice on one panel
+    scoreboard, playground, explorables                 verdicts on the claims; panels, large and small
     own, batches                                        one's own model and images; their maps on disk
     widgets                                             pictures that follow their controls
     plots, sheets, tabular, depths, sanity              looking, and what single notebooks measure
