@@ -12,7 +12,7 @@ SECONDS = 1000
 
 @pytest.fixture(scope="module")
 def lab(chromium, tmp_path_factory):
-    with browser.jupyterlab(tmp_path_factory.mktemp("lab"), WALK / "10_playground.ipynb") as running:
+    with browser.jupyterlab(tmp_path_factory.mktemp("lab"), *WALK.glob("*.ipynb")) as running:
         yield running
 
 
@@ -85,4 +85,26 @@ def test_the_playground_is_run_moved_chosen_and_says_what_is_wrong(lab, page):
     shot(page, "playground-6-no-such-file")
 
     assert len(set(seen)) == 4, "every picture is another one"
+    assert not heard
+
+
+PANELS = ["02_off_on_a_tangent", "03_nonlinear_saliency", "05_the_class", "06_tabular", "08_photographs"]
+
+
+@pytest.mark.parametrize("notebook", PANELS)
+def test_a_small_panel_is_run_and_moved(notebook, lab, page):
+    """After the whole notebook has run: cells below must not pull the rug from under the panel."""
+    heard = browser.listen(page)
+    lab.open(page, f"{notebook}.ipynb")
+    browser.run_all(page)
+    state, picture = page.locator("[data-state]"), page.locator(".widget-html img")
+    expect(state).to_have_attribute("data-state", "ready", timeout=180 * SECONDS)
+    expect(page.locator(".jp-InputPrompt", has_text="[*]")).to_have_count(0, timeout=180 * SECONDS)
+    state.scroll_into_view_if_needed()
+    before = picture.get_attribute("src"), picture.get_attribute("alt")
+    page.locator(".jp-OutputArea .widget-slider .noUi-handle").last.press("ArrowLeft")
+    expect(picture).not_to_have_attribute("src", before[0], timeout=60 * SECONDS)
+    expect(state).to_have_attribute("data-state", "ready")
+    assert picture.get_attribute("alt") != before[1]
+    shot(page, f"panel-{notebook}")
     assert not heard
