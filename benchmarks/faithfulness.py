@@ -23,7 +23,7 @@ from benchmarks import specificity
 from benchmarks.common import HERE, write_table
 from helpers import peers
 from helpers.coordinates import Input, Removal
-from helpers.evaluation import bootstrap_interval, paired_difference, smooth, sum_channels
+from helpers.evaluation import RANDOM, bootstrap_interval, paired_difference, smooth, sum_channels
 from helpers.faithfulness import (
     Fill,
     area,
@@ -115,7 +115,7 @@ def digits(count: int) -> Task:
         width=1.0,
         blur=4.0,
         reference=Constant(0.0),
-        methods=settled(made) | {peers.RANDOM: peers.UniformRandom(), peers.OWN_INK: peers.OwnInk()},
+        methods=settled(made) | {RANDOM: peers.UniformRandom(), peers.OWN_INK: peers.OwnInk()},
         contributions=contributions_of(made.model, Constant(0.0), 16, 2),
     )
 
@@ -140,7 +140,7 @@ def photographs(folder: File | None, side: int = 224) -> Task:
         width=8.0,
         blur=blur,
         reference=Blurred(blur),
-        methods=settled(made) | {peers.RANDOM: peers.UniformRandom()},
+        methods=settled(made) | {RANDOM: peers.UniformRandom()},
         contributions=contributions_of(made.model, Blurred(blur), 16, 32),
     )
 

@@ -109,6 +109,9 @@ def pool(saliency: Tensor, square: int) -> Tensor:
 def smooth(saliency: Tensor, width: float) -> Tensor:
     """A map after a Gaussian blur, (..., H, W), same shape and dtype; at the edges the map is mirrored.
 
+    SciPy's, cut off at four standard deviations, and not `helpers.smoothing.gaussian_blur`, of which maps are made:
+    what measures shares no code with what is measured. From a width of 1 on they agree within half a per cent.
+
     Args:
         width: standard deviation in pixels; 0 leaves the map as it is.
 
@@ -490,6 +493,17 @@ def make_grids(
     )
 
 
+def centre_distance(height: int, width: int) -> Tensor:
+    """Distance to the centre of an image, in pixels, float64, (height, width).
+
+    Example:
+        >>> centre_distance(1, 5)
+        tensor([[2., 1., 0., 1., 2.]], dtype=torch.float64)
+    """
+    down, right = (torch.arange(n, dtype=torch.float64) - (n - 1) / 2 for n in (height, width))
+    return torch.hypot(down[:, None], right)
+
+
 def controls(grids: Grids, seed: int = 0, ink: bool | None = None) -> dict[str, Tensor]:
     """Maps that know nothing of the model: name -> (N, 4, 2H, 2W), one map a grid and cell.
 
@@ -512,11 +526,9 @@ def controls(grids: Grids, seed: int = 0, ink: bool | None = None) -> dict[str, 
     count, channels, height, width = grids.images.shape
     shape = (count, CELLS, height, width)
     generator = torch.Generator().manual_seed(seed)
-    down = torch.arange(height, dtype=torch.float64) - (height - 1) / 2
-    right = torch.arange(width, dtype=torch.float64) - (width - 1) / 2
     maps = {
         RANDOM: torch.rand(shape, generator=generator),
-        CENTRE: (down[:, None] ** 2 + right**2).sqrt().expand(shape),
+        CENTRE: centre_distance(height, width).expand(shape),
     }
     if ink or (ink is None and channels == 1):
         drawn = grids.images.detach().sum(1)[:, None].cpu()

@@ -46,7 +46,7 @@ from torch.utils.flop_counter import flop_registry
 
 from helpers.checks import require_count, require_finite, require_width
 from helpers.coordinates import like
-from helpers.evaluation import CENTRE, RANDOM
+from helpers.evaluation import centre_distance
 from helpers.forward import Forward
 from helpers.mean import fitted
 from helpers.nonlinear import checked_inputs, warn_of_training
@@ -525,8 +525,7 @@ class CentreDistance(Control):
     """
 
     def map_of(self, images, target):
-        down, right = (torch.arange(n, dtype=torch.float64) - (n - 1) / 2 for n in images.shape[-2:])
-        return torch.hypot(down[:, None], right).expand(len(images), 1, -1, -1)
+        return centre_distance(*images.shape[-2:]).expand(len(images), 1, -1, -1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -606,38 +605,6 @@ def standard_peers(
         "Integrated Gradients": IntegratedGradients(model, reference, steps, score=score),
         **{name: GradCam(model, module, score=score) for name, module in layers.items()},
         "Occlusion": Occlusion(model, reference, window, stride, score=score),
-    }
-
-
-def standard_controls(
-    model: Callable[..., Tensor],
-    width: float,
-    score: Score | Callable[[Tensor], Tensor] = Logit(),
-    ink: bool = False,
-    grids: bool = False,
-    seed: int = 0,
-) -> dict[str, Peer | Control]:
-    """The controls of every table, in the order of the tables.
-
-    Args:
-        model, score: as in `Peer`; only the two gradients need them.
-        width: of the blurred gradient, in pixels: that of the method which the table is about.
-        ink: whether to add the image's own ink (digits).
-        grids: True: without those that `helpers.evaluation.grid_pointing` adds by itself (random, centre,
-            ink).
-        seed: of the random map.
-
-    Example:
-        >>> list(standard_controls(lambda x: x, width=2.0, grids=True))
-        ['control: Sobel edges', 'control: gradient, blurred', 'control: gradient, squared']
-    """
-    simple = {RANDOM: UniformRandom(seed), CENTRE: CentreDistance()}
-    return {
-        **({} if grids else simple),
-        EDGES: SobelEdges(),
-        BLURRED: BlurredGradient(model, width=width, score=score),
-        SQUARED: SquaredGradient(model, score=score),
-        **({OWN_INK: OwnInk()} if ink and not grids else {}),
     }
 
 

@@ -7,6 +7,7 @@ import torch
 from scipy import stats
 
 from helpers import evaluation as ev
+from helpers.smoothing import gaussian_blur
 
 HALF = 6
 
@@ -156,6 +157,13 @@ def test_sum_channels_positive_and_pool():
     for wrong in (3, 0, 2.0, True):
         with pytest.raises(ValueError, match="square: expected an integer"):
             ev.pool(torch.zeros(4, 4), wrong)
+
+
+@pytest.mark.parametrize("width", [1.0, 2.0, 8.0])
+def test_smooth_agrees_with_the_blur_that_maps_are_made_of(width):
+    maps = torch.rand(3, 30, 40, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    ours, theirs = ev.smooth(maps, width), gaussian_blur(maps, width)
+    assert (ours - theirs).norm() < 0.005 * (ours - ours.mean()).norm()
 
 
 def test_smooth_is_a_gaussian_that_keeps_mass_and_constants():

@@ -114,14 +114,6 @@ def test_the_order_of_the_tables(model):
     assert [n for n in peers.standard_peers(model, None, 0.0) if "CAM" in n] == []
     two = peers.standard_peers(model, {"middle": model.body[0], "last": model.body}, 0.0)
     assert list(two)[4:6] == ["Grad-CAM, middle", "Grad-CAM, last"]
-    assert list(peers.standard_controls(model, 1.0, ink=True)) == [
-        RANDOM,
-        CENTRE,
-        "control: Sobel edges",
-        "control: gradient, blurred",
-        "control: gradient, squared",
-        "control: the image's own ink",
-    ]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -442,7 +434,16 @@ def test_blurred_and_squared_gradients(model, images):
 
 def test_controls_cost_nothing_and_go_with_the_evaluations_own():
     digits = DigitNet().eval()
-    every = peers.standard_controls(digits, 2.0, ink=True)
+    own = {
+        peers.EDGES: peers.SobelEdges(),
+        peers.BLURRED: peers.BlurredGradient(digits, width=2.0),
+        peers.SQUARED: peers.SquaredGradient(digits),
+    }
+    every = (
+        {RANDOM: peers.UniformRandom(), CENTRE: peers.CentreDistance()}
+        | own
+        | {peers.OWN_INK: peers.OwnInk()}
+    )
     one = torch.rand(1, 1, 28, 28)
     costs = [str(peers.measured(control, one, 3)[1]) for control in every.values()]
     assert costs == ["no pass"] * 3 + ["1 gradient"] * 2 + ["no pass"]
@@ -450,8 +451,7 @@ def test_controls_cost_nothing_and_go_with_the_evaluations_own():
     cells = torch.zeros(1, 4, dtype=torch.long)
     grids = Grids(torch.rand(1, 1, 56, 56), cells + 3, cells, torch.arange(4)[None], cells)
     methods = {
-        name: lambda x, t, control=control: control.attribute(x, target=t)
-        for name, control in peers.standard_controls(digits, 2.0, ink=True, grids=True).items()
+        name: lambda x, t, control=control: control.attribute(x, target=t) for name, control in own.items()
     }
     table = grid_pointing(methods, grids, show_progress=False)
     assert set(table["method"]) == {*methods, RANDOM, CENTRE, INK, ORACLE}
