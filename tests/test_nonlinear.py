@@ -368,3 +368,15 @@ def test_attribute_is_the_support_of_explain(inputs, relu_net):
         arguments = {"target": 1, "level": Drop(0.1), "internal_batch_size": 2}
         expected = saliency.explain(inputs, **arguments).support(readout)
         assert torch.equal(saliency.attribute(inputs, **arguments), expected)
+
+
+@pytest.mark.parametrize("steps", [8, 16, 64, 256])
+def test_a_bounded_flow_ends_within_half_a_step_of_the_exact_one(steps):
+    # x1 + x2 from (0.25, 2) to 1: both fall alike until x1 is at its bound, then x2 alone. A step is 1.25 / steps.
+    saliency = NonlinearSaliency(
+        lambda x: x.sum(1, keepdim=True), Logit(), Input(lower=0.0), path=Flow(steps)
+    )
+    run = saliency.explain(torch.tensor([[0.25, 2.0]], dtype=torch.float64), level=1.0)
+    assert run.converged.all()
+    exact = torch.tensor([[0.0, 1.0]], dtype=torch.float64)
+    assert (run.endpoint - exact).abs().max() <= 1.25 / steps / 4 + 1e-12

@@ -20,6 +20,10 @@ class Flow(Path):
     would stall at its kinks. Its contribution G_i du_i is the summand of IDGI (Yang et al. 2023,
     arXiv 2303.14242).
 
+    Within bounds, a coordinate that is less than half a step from its bound is taken for at it, and stays where it
+    is; so the end may differ from the exact flow's by half a step in each such coordinate, and by less with more
+    steps. The level is reached all the same.
+
     Args:
         steps: planned number of steps, two gradient evaluations each; as many again may be spent on
             examples that have not arrived by then.
