@@ -14,7 +14,12 @@ FILE = Path(__file__).resolve().parent.parent / "notebooks" / "references.bib"
 
 @dataclass(frozen=True)
 class Work:
-    """One entry: its key, the authors' family names, title, year, and where it is to be found."""
+    """One entry: its key, the authors' family names, title, year, and where it is to be found.
+
+    Example:
+        >>> works()["simonyan2013"].year, works()["simonyan2013"].authors
+        ('2013', ('Simonyan', 'Vedaldi', 'Zisserman'))
+    """
 
     key: str
     authors: tuple[str, ...]
@@ -36,6 +41,10 @@ def works() -> dict[str, Work]:
 
     Raises:
         ValueError: an entry without a field that it needs, or a key that is there twice.
+
+    Example:
+        >>> "rosenzweig2021" in works()
+        True
     """
     found: dict[str, Work] = {}
     for entry in re.split(r"^@\w+", FILE.read_text(encoding="utf-8"), flags=re.M)[1:]:

@@ -34,6 +34,11 @@ def fills(width: float, seed: int = 0) -> dict[str, Fill]:
     Args:
         width: of the blur, in pixels: wide enough that no object is left.
         seed: of the noise.
+
+    Example:
+        >>> images = torch.rand(2, 3, 8, 8)
+        >>> {name: tuple(fill(images).shape) for name, fill in fills(width=2.0).items()}
+        {'mean': (2, 3, 8, 8), 'blurred': (2, 3, 8, 8), 'noise': (2, 3, 8, 8)}
     """
     return {"mean": OwnMean(), "blurred": Blurred(width), "noise": OwnNoise(seed)}
 
@@ -51,6 +56,12 @@ def order(saliency: Tensor, square: int, seed: int = 0) -> Tensor:
 
     Raises:
         ValueError: another shape, values that are not finite, a square that does not divide the map.
+
+    Example:
+        >>> saliency = torch.zeros(1, 4, 4)
+        >>> saliency[0, 2:, :2] = 1.0  # the lower left of four squares
+        >>> order(saliency, square=2)[0, 0].item()
+        2
     """
     if saliency.ndim != 3 or not torch.isfinite(saliency).all():
         raise ValueError(
@@ -95,6 +106,13 @@ def perturbation_curve(
     Raises:
         ValueError: another kind, maps that do not fit the images, more steps than squares, a fill of another
             shape, and what `order` raises.
+
+    Example:
+        >>> model = lambda images: torch.stack([images.sum((1, 2, 3)), torch.zeros(len(images))], 1)
+        >>> image, saliency = torch.eye(2)[None, None], torch.eye(2)[None]
+        >>> blank = lambda images: 0 * images
+        >>> perturbation_curve(model, image, torch.tensor([0]), saliency, blank, "deletion", square=1, steps=4)
+        tensor([[[2., 1., 0., 0., 0.]]], dtype=torch.float64)
     """
     if kind not in ("deletion", "insertion"):
         raise ValueError(f'kind: expected "deletion" or "insertion"; got {kind!r}.')
@@ -128,6 +146,10 @@ def area(curve: Tensor) -> Tensor:
 
     Raises:
         ValueError: fewer than two values.
+
+    Example:
+        >>> area(torch.tensor([2.0, 1.0, 0.0]))
+        tensor(1.)
     """
     if curve.ndim < 1 or curve.shape[-1] < 2:
         raise ValueError(f"curve: expected at least two values along the last dimension; got {curve.shape}.")
@@ -165,6 +187,13 @@ def infidelity(
 
     Raises:
         ValueError: contributions of another shape.
+
+    Example:
+        >>> images = torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+        >>> score, blank = lambda x: x.sum((1, 2, 3)), lambda x: 0 * x
+        >>> right, wrong = images[:, 0], images[:, 0].flip(-1)  # of a sum: the pixels
+        >>> [round(infidelity(score, images, map_, blank, square=2).item(), 2) + 0.0 for map_ in (right, wrong)]
+        [0.0, 0.13]
     """
     if contributions.shape == (len(images), *images.shape[2:]):
         # a third to each of three channels: squares are replaced in all of them at once
@@ -238,6 +267,11 @@ def sensitivity(
 
     Raises:
         ValueError: a radius that is not above 0, and what the method raises.
+
+    Example:
+        >>> images = torch.ones(1, 1, 2, 2)
+        >>> sensitivity(lambda x: torch.ones_like(x), images), bool(sensitivity(lambda x: x, images) <= 0.02)
+        (tensor([0.], dtype=torch.float64), True)
     """
     if not radius > 0:
         raise ValueError(f"radius: expected a number above 0; got {radius!r}.")
@@ -266,6 +300,11 @@ def rank_agreement(values: pd.DataFrame, better: Mapping[str, bool]) -> pd.DataF
 
     Raises:
         ValueError: a column that `better` does not name, fewer than three methods, values that are not finite.
+
+    Example:
+        >>> values = pd.DataFrame({"deletion": [1.0, 2.0, 3.0], "insertion": [3.0, 2.0, 1.0]})
+        >>> float(rank_agreement(values, {"deletion": False, "insertion": True}).loc["deletion", "insertion"])
+        1.0
     """
     missing = [name for name in values.columns if name not in better]
     if missing:

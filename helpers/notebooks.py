@@ -47,6 +47,11 @@ class Domain:
         low, high: bounds of a number.
         low_open, high_open: whether the bound itself is outside.
         entries: how many entries a list has at least.
+
+    Example:
+        >>> domain = Domain.of("steps of the flow (1 to 512)")
+        >>> domain.low, domain.high, domain.holds(0), domain.holds(16)
+        (1.0, 512.0, False, True)
     """
 
     text: str
@@ -98,7 +103,14 @@ class Domain:
 
 @dataclass(frozen=True)
 class Parameter:
-    """One line of a notebook's parameters cell: ``name = default  # help``, or ``... # help (domain)``."""
+    """One line of a notebook's parameters cell: ``name = default  # help``, or ``... # help (domain)``.
+
+    Example:
+        >>> from helpers.runs import find
+        >>> steps = parameters(find("00"))["steps"]
+        >>> steps.default, steps.domain.text, steps.help
+        (32, 'at least 1', 'steps of the nonlinear path: more is finer (at least 1)')
+    """
 
     name: str
     default: bool | int | float | str | list | None
@@ -155,6 +167,11 @@ def read(path: str | Path) -> NotebookNode:
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is not a notebook of format 4.
+
+    Example:
+        >>> from helpers.runs import find
+        >>> read(find("00")).cells[0].source.splitlines()[0]
+        '# 00 · Linear and nonlinear saliency maps'
     """
     path = Path(path)
     try:
@@ -172,12 +189,23 @@ def write(notebook: NotebookNode, path: str | Path) -> None:
 
 
 def dumps(notebook: NotebookNode) -> str:
-    """The text of a notebook's file."""
+    """The text of a notebook's file.
+
+    Example:
+        >>> dumps(nbformat.v4.new_notebook(cells=[])).splitlines()[1]
+        ' "cells": [],'
+    """
     return nbformat.v4.writes_json(notebook).rstrip("\n") + "\n"
 
 
 def is_parameters(cell: NotebookNode) -> bool:
-    """Whether this is the cell tagged ``parameters``."""
+    """Whether this is the cell tagged ``parameters``.
+
+    Example:
+        >>> from helpers.runs import find
+        >>> [number for number, cell in enumerate(read(find("00")).cells) if is_parameters(cell)]
+        [2]
+    """
     return cell.cell_type == "code" and "parameters" in cell.metadata.get("tags", [])
 
 
@@ -187,6 +215,11 @@ def parameters(path: str | Path) -> dict[str, Parameter]:
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the parameters cell holds anything but plain literals, or what papermill cannot read.
+
+    Example:
+        >>> from helpers.runs import find
+        >>> list(parameters(find("00")))
+        ['point', 'image', 'steps']
     """
     path = Path(path)
     cells = [cell for cell in read(path).cells if is_parameters(cell)]
@@ -219,7 +252,13 @@ def parameters(path: str | Path) -> dict[str, Parameter]:
 
 
 def head(path: str | Path) -> tuple[str, str]:
-    """A notebook's title and the run time that its head states ("about 40 seconds on two cores"); "" if none."""
+    """A notebook's title and the run time that its head states ("about 40 seconds on two cores"); "" if none.
+
+    Example:
+        >>> from helpers.runs import find
+        >>> head(find("02"))
+        ('02 · Off on a tangent: where the plane leaves the function', 'about 10 seconds')
+    """
     cells = [cell.source for cell in read(path).cells[:1] if cell.cell_type == "markdown"]
     text = " ".join("".join(cells).split())
     title = re.match(r"# (.*?)(?= \[|\n| next:| previous:|$)", "".join(cells).partition("\n")[0])
@@ -240,6 +279,11 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
 
     Raises:
         nbformat.ValidationError: this is not a notebook.
+
+    Example:
+        >>> cell = nbformat.v4.new_code_cell("1 + 1", execution_count=7)
+        >>> normalise(nbformat.v4.new_notebook(cells=[cell])).cells[0].execution_count
+        1
     """
     notebook = nbformat.from_dict(json.loads(json.dumps(notebook)))
     notebook.nbformat, notebook.nbformat_minor = 4, 5
@@ -291,7 +335,12 @@ def _tidied(outputs: list[NotebookNode], count: int | None) -> Iterator[Notebook
 
 
 def problems(notebook: NotebookNode) -> list[str]:
-    """What keeps an executed notebook from being committed and no normaliser can repair, one line each."""
+    """What keeps an executed notebook from being committed and no normaliser can repair, one line each.
+
+    Example:
+        >>> problems(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 + 1")]))
+        ['cell 1: not executed']
+    """
     found = []
     for place, cell in enumerate(notebook.cells, start=1):
         where = f"cell {place}"
@@ -341,6 +390,11 @@ def errors(notebook: NotebookNode) -> list[tuple[int | None, str]]:
 
     An exception in a widget's callback ends up in the state of its Output widget, and nowhere else: the
     cell itself succeeds.
+
+    Example:
+        >>> output = nbformat.v4.new_output("error", ename="ValueError", evalue="no", traceback=["ValueError: no"])
+        >>> errors(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("f()", outputs=[output])]))
+        [(0, 'ValueError: no')]
     """
     found = []
     for index, cell in enumerate(notebook.cells):
@@ -357,18 +411,34 @@ def _is_error(output: dict) -> bool:
 
 
 def traceback_of(output: dict) -> str:
-    """The traceback of an error output, without terminal colours."""
+    """The traceback of an error output, without terminal colours.
+
+    Example:
+        >>> traceback_of({"traceback": [chr(27) + "[31mValueError" + chr(27) + "[0m: no"]})
+        'ValueError: no'
+    """
     lines = "\n".join(output.get("traceback", [])) or f"{output.get('ename')}: {output.get('evalue')}"
     return plain(lines)
 
 
 def plain(text: str) -> str:
-    """A text without terminal colours."""
+    """A text without terminal colours.
+
+    Example:
+        >>> plain(chr(27) + "[31mred" + chr(27) + "[0m")
+        'red'
+    """
     return _ANSI.sub("", text)
 
 
 def figures(notebook: NotebookNode) -> list[bytes]:
-    """The PNG figures in a notebook's outputs, in order."""
+    """The PNG figures in a notebook's outputs, in order.
+
+    Example:
+        >>> from helpers.runs import find
+        >>> [figure[1:4] for figure in figures(read(find("00")))]
+        [b'PNG', b'PNG', b'PNG']
+    """
     return [
         base64.b64decode(output.data["image/png"])
         for cell in notebook.cells

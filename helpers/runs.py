@@ -112,6 +112,14 @@ def check_parameters(source: str | Path, given: dict) -> dict:
         notebooks.ParameterError: a name that the notebook does not have (papermill would only warn, and run
             with its default), or a value of the wrong type.
         ValueError: the notebook's parameters cell cannot be read.
+
+    Example:
+        >>> check_parameters(find("00"), {"steps": 8})
+        {'point': [1.8, -0.1], 'image': 5, 'steps': 8}
+        >>> check_parameters(find("00"), {"step": 8})
+        Traceback (most recent call last):
+            ...
+        helpers.notebooks.ParameterError: 00_index.ipynb has no parameter 'step'; did you mean 'steps'? ...
     """
     known = notebooks.parameters(source)
     for name in given:
@@ -302,6 +310,10 @@ def walk(folder: str | Path) -> list[Path]:
 
     Raises:
         FileNotFoundError: there are none.
+
+    Example:
+        >>> [path.name for path in walk(ROOT / "notebooks")][:2]
+        ['00_index.ipynb', '01_linear_saliency.ipynb']
     """
     found = sorted(path for path in Path(folder).glob("*.ipynb") if re.match(r"\d\d_", path.name))
     if not found:
@@ -374,7 +386,12 @@ def execute(path: str | Path, show_progress: bool = True) -> list[str]:
 
 
 def check_form(path: str | Path) -> list[str]:
-    """What keeps a notebook's file from being in the committed form, one line each; empty if nothing does."""
+    """What keeps a notebook's file from being in the committed form, one line each; empty if nothing does.
+
+    Example:
+        >>> check_form(find("00"))
+        []
+    """
     path = Path(path)
     notebook = notebooks.read(path)
     found = notebooks.problems(notebook)
@@ -388,6 +405,10 @@ def committed(folder: str | Path = ROOT / "notebooks") -> list[Path]:
 
     Raises:
         FileNotFoundError: there are none.
+
+    Example:
+        >>> committed()[0].name, committed()[-1].parent.name
+        ('00_index.ipynb', 'solutions')
     """
     folder = Path(folder)
     return walk(folder) + sorted((folder / "solutions").glob("*.ipynb"))
@@ -398,6 +419,14 @@ def find(name: str | Path, folder: str | Path = ROOT / "notebooks") -> Path:
 
     Raises:
         FileNotFoundError: there is none; names the nearest.
+
+    Example:
+        >>> find("4").name, find("04_digits").name
+        ('04_digits.ipynb', '04_digits.ipynb')
+        >>> find("04_digit")
+        Traceback (most recent call last):
+            ...
+        FileNotFoundError: 04_digit: no such notebook; did you mean '04_digits'? ...
     """
     path = Path(name)
     if path.is_file():
@@ -419,12 +448,22 @@ def _package_code() -> bytes:
 
 
 def fingerprint(source: str | Path) -> str:
-    """A hash of what decides a notebook's numbers besides its parameters: its code, and that of `helpers`."""
+    """A hash of what decides a notebook's numbers besides its parameters: its code, and that of `helpers`.
+
+    Example:
+        >>> fingerprint(find("00")) == fingerprint(find("00")), fingerprint(find("00")) == fingerprint(find("01"))
+        (True, False)
+    """
     code = [cell.source for cell in notebooks.read(source).cells if cell.cell_type == "code"]
     return hashlib.sha256("\0".join(code).encode() + _package_code()).hexdigest()[:16]
 
 
 def shown(path: Path) -> str:
-    """A path as short as it can be told from here."""
+    """A path as short as it can be told from here.
+
+    Example:
+        >>> Path(shown(Path.cwd() / "build" / "runs")).parts
+        ('build', 'runs')
+    """
     path, here = path.resolve(), Path.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

@@ -28,6 +28,10 @@ def table(name: str) -> pd.DataFrame:
 
     Raises:
         FileNotFoundError: it has not been measured; the message says how.
+
+    Example:
+        >>> sorted(table("specificity")["task"].unique())
+        ['bundled photographs', 'digits', 'photographs']
     """
     file = FOLDER / f"{name}.csv"
     if not file.is_file():
@@ -38,7 +42,13 @@ def table(name: str) -> pd.DataFrame:
 
 
 def chosen(rows: pd.DataFrame, task: str) -> pd.DataFrame:
-    """The rows of a task at the smoothing that each method chose, the best for the other classes first."""
+    """The rows of a task at the smoothing that each method chose, the best for the other classes first.
+
+    Example:
+        >>> rows = chosen(table("specificity"), "digits")
+        >>> sorted(rows["part"].unique())
+        ['all classes', 'best-ranked class', 'other classes']
+    """
     found = rows[(rows["task"] == task) & rows["chosen"].astype(bool)]
     others = found[found["part"] == "other classes"].set_index("method")["rank_auc"]
     order = found["method"].map(others).rank(ascending=False, method="first")
@@ -56,6 +66,10 @@ def verdicts(rows: pd.DataFrame, task: str, rivals: Sequence[str], margin: float
 
     Raises:
         ValueError: a rival that the task has no row of.
+
+    Example:
+        >>> verdicts(table("specificity"), "digits", ["SmoothGrad"]).shape
+        (1, 2)
     """
     found = chosen(rows, task)
     result = {}
@@ -73,7 +87,12 @@ def verdicts(rows: pd.DataFrame, task: str, rivals: Sequence[str], margin: float
 
 
 def pareto(cost: Sequence[float], quality: Sequence[float]) -> np.ndarray:
-    """Which points no other beats in both: bool, (n,). Lower cost and higher quality are better."""
+    """Which points no other beats in both: bool, (n,). Lower cost and higher quality are better.
+
+    Example:
+        >>> pareto([1.0, 2.0, 3.0], [0.5, 0.9, 0.8])
+        array([ True,  True, False])
+    """
     cost, quality = np.asarray(cost, float), np.asarray(quality, float)
     no_dearer = cost[None] <= cost[:, None]
     no_worse = quality[None] >= quality[:, None]
@@ -102,7 +121,13 @@ def _call(method):
 
 
 def curves_figure(rows: pd.DataFrame, task: str, methods: Sequence[str]) -> Figure:
-    """Rank AUC over the smoothing that all maps get, one panel a part, one line a method."""
+    """Rank AUC over the smoothing that all maps get, one panel a part, one line a method.
+
+    Example:
+        >>> figure = curves_figure(table("specificity"), "digits", ["Occlusion"])
+        >>> figure.axes[0].get_xlabel()
+        'smoothing of every map (px)'
+    """
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.0, 4.4))
         panels = figure.subplots(1, len(PARTS), sharey=True)
@@ -128,7 +153,12 @@ def curves_figure(rows: pd.DataFrame, task: str, methods: Sequence[str]) -> Figu
 
 
 def cost_figure(rows: pd.DataFrame, task: str, part: str = "other classes") -> Figure:
-    """Rank AUC against the arithmetic of a map, with the front that nothing beats in both."""
+    """Rank AUC against the arithmetic of a map, with the front that nothing beats in both.
+
+    Example:
+        >>> cost_figure(table("specificity"), "digits").axes[0].get_xlabel()
+        'arithmetic of one map, in forward passes'
+    """
     found = chosen(rows, task)
     found = found[(found["part"] == part) & (found["work"] > 0)]
     front = found[pareto(found["work"], found["rank_auc"])].sort_values("work")
@@ -171,6 +201,10 @@ def perturbation_figure(rows: pd.DataFrame, task: str, score: str = "log-odds", 
 
     Raises:
         ValueError: nothing was measured of that task, score or rank.
+
+    Example:
+        >>> perturbation_figure(table("faithfulness"), "digits").axes[0].get_title()
+        'digits: deletion'
     """
     found = perturbations(rows, task, score, rank)
     order = found.groupby("method")["advantage"].mean().fillna(0.0).sort_values().index
@@ -200,7 +234,12 @@ def perturbation_figure(rows: pd.DataFrame, task: str, score: str = "log-odds", 
 
 
 def perturbations(rows: pd.DataFrame, task: str, score: str = "log-odds", rank: int = 0) -> pd.DataFrame:
-    """The rows of deletion and insertion of a task; arguments and errors as in `perturbation_figure`."""
+    """The rows of deletion and insertion of a task; arguments and errors as in `perturbation_figure`.
+
+    Example:
+        >>> sorted(perturbations(table("faithfulness"), "digits")["metric"].unique())
+        ['deletion', 'insertion']
+    """
     found = rows[
         (rows["task"] == task)
         & rows["metric"].isin(["deletion", "insertion"])
@@ -224,6 +263,10 @@ def duels(found: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         One row a method; columns preset better, not shown, preset worse: counts of (metric, fill).
+
+    Example:
+        >>> list(duels(perturbations(table("faithfulness"), "digits")))
+        ['preset better', 'not shown', 'preset worse']
     """
     others = found[found["method"] != OURS]
     counts = pd.DataFrame(
@@ -247,6 +290,10 @@ def metric_agreement(rows: pd.DataFrame, specificity: pd.DataFrame, task: str, r
 
     Returns:
         (metrics, metrics), as `helpers.faithfulness.rank_agreement`, over the methods of both tables.
+
+    Example:
+        >>> metric_agreement(table("faithfulness"), table("specificity"), "digits").shape
+        (13, 13)
     """
     both = [perturbations(rows, task, score, rank) for score in ("log-odds", "probability")]
     found = pd.concat(both).sort_values(["metric", "score"], kind="stable")
@@ -263,6 +310,11 @@ def agreement_figure(tables: Mapping[str, pd.DataFrame]) -> Figure:
 
     Args:
         tables: task -> (metrics, metrics), of `helpers.faithfulness.rank_agreement`; the same metrics in all.
+
+    Example:
+        >>> agreement = metric_agreement(table("faithfulness"), table("specificity"), "digits")
+        >>> agreement_figure({"digits": agreement}).axes[0].get_title()
+        'digits'
     """
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(3.4 * len(tables) + 3.4, 4.6))

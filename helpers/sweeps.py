@@ -152,6 +152,12 @@ def combinations(
 
     Raises:
         notebooks.ParameterError, ValueError: as in `sweep`.
+
+    Example:
+        >>> from helpers.runs import find
+        >>> jobs = combinations(find("04"), Path("out"), {"flow_steps": [4, 8], "drop": [1.0, 2.0]}, {})
+        >>> [job.swept for job in jobs][:3]
+        [{'flow_steps': 4, 'drop': 1.0}, {'flow_steps': 4, 'drop': 2.0}, {'flow_steps': 8, 'drop': 1.0}]
     """
     if not grid:
         raise ValueError("grid: expected at least one parameter with its values, got none")
@@ -359,6 +365,11 @@ def comparison(title: str, swept: Sequence[dict], numbers: Sequence[dict]) -> Fi
 
     Returns:
         The figure, or None if there is no number to show.
+
+    Example:
+        >>> swept, numbers = [{"steps": 4}, {"steps": 8}], [{"auc": 0.5}, {"auc": 0.6}]
+        >>> len(comparison("04", swept, numbers).axes), comparison("04", swept, [{"auc": 0.5}] * 2)
+        (1, None)
     """
     names = [
         name

@@ -60,6 +60,11 @@ class Canvas(ipywidgets.VBox):
         status: HTML; empty, busy, how long the picture took, or what went wrong.
         picture: `Picture`; after an error still the last good one.
         error: the exception of the last drawing, or None.
+
+    Example:
+        >>> canvas = Canvas()
+        >>> canvas.show(lambda: None), canvas.error
+        (False, TypeError('draw: expected it to return a matplotlib Figure; got None.'))
     """
 
     def __init__(self):
@@ -126,6 +131,11 @@ class Live(Canvas):
     Attributes:
         controls: the widgets by name of argument.
         status, picture, error: as in `Canvas`.
+
+    Example:
+        >>> panel = Live(lambda size: Figure(figsize=(size, 1)), size=ipywidgets.IntSlider(2, min=1, max=3))
+        >>> panel.values
+        {'size': 2}
     """
 
     def __init__(self, draw: Callable[..., Figure], **controls: ipywidgets.Widget):
@@ -175,12 +185,24 @@ def live(draw: Callable[..., Figure], **controls: ipywidgets.Widget) -> Live:
 
     Raises:
         TypeError: draw is not callable, or a control has no value.
+
+    Example:
+        >>> panel = live(lambda size: Figure(figsize=(size, 1)), size=ipywidgets.IntSlider(2, min=1, max=3))
+        >>> before = panel.picture.png
+        >>> panel.controls["size"].value = 3
+        >>> panel.picture.png != before
+        True
     """
     return Live(draw, **controls)
 
 
 def in_words(error: BaseException) -> str:
-    """What happened, in one line: the message, and for what nobody expected also the type and the place."""
+    """What happened, in one line: the message, and for what nobody expected also the type and the place.
+
+    Example:
+        >>> in_words(ValueError("steps: expected at least 1; got 0.")), in_words(KeyError("x"))
+        ('steps: expected at least 1; got 0.', "KeyError: 'x'")
+    """
     message = str(error).strip()
     if isinstance(error, KeyboardInterrupt):
         return "Stopped: the kernel was interrupted."
