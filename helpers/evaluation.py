@@ -501,7 +501,7 @@ def centre_distance(height: int, width: int) -> Tensor:
         tensor([[2., 1., 0., 1., 2.]], dtype=torch.float64)
     """
     down, right = (torch.arange(n, dtype=torch.float64) - (n - 1) / 2 for n in (height, width))
-    return torch.hypot(down[:, None], right)
+    return (down[:, None] ** 2 + right**2).sqrt()
 
 
 def controls(grids: Grids, seed: int = 0, ink: bool | None = None) -> dict[str, Tensor]:

@@ -607,7 +607,7 @@ def _draw_scores(axes, found: Comparison) -> None:
     where = "activations" if choice.stage and not choice.preset else "pixel values"
     axes.set(xlabel=f"length of the way, in {where}", ylabel=_score_name(choice) + noisy)
     axes.grid(True)
-    axes.legend(loc="best")
+    axes.figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
     if found.failure:
         axes.set_title(f"nonlinear, not converged: {found.failure}")
 

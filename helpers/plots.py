@@ -690,8 +690,8 @@ def convergence(
 
     Example:
         >>> errors = {"flow": [0.01, 0.04, 0.16], "tangent": [0.0, 0.0, 0.0]}
-        >>> (axes,) = convergence([0.1, 0.2, 0.4], errors).axes
-        >>> [text.get_text() for text in axes.get_legend().get_texts()]
+        >>> (legend,) = convergence([0.1, 0.2, 0.4], errors).legends
+        >>> [text.get_text() for text in legend.get_texts()]
         ['flow: slope 2.00', 'tangent: exactly 0 everywhere']
     """
     x = np.asarray(torch.as_tensor(sizes).detach().double().cpu())
@@ -724,7 +724,7 @@ def convergence(
         axes.plot([], [], linestyle=dash if kept.any() else "none", marker=marker, color=colour, label=curve)
     axes.set(xlabel=x_label, ylabel=y_label, title=title)
     axes.grid(True)
-    axes.legend()
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 
@@ -768,7 +768,8 @@ def dots_with_intervals(
         place = [
             methods.index(name) + (k - (len(parts) - 1) / 2) * 0.6 / len(parts) for name in rows["method"]
         ]
-        below, above = rows["mean"] - rows["low"], rows["high"] - rows["mean"]
+        # a mean may leave an interval without width by a rounding
+        below, above = (rows["mean"] - rows["low"]).clip(lower=0), (rows["high"] - rows["mean"]).clip(lower=0)
         axes.errorbar(
             rows["mean"],
             place,

@@ -317,12 +317,14 @@ def agreement_figure(tables: Mapping[str, pd.DataFrame]) -> Figure:
         'digits'
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(3.4 * len(tables) + 3.4, 4.6))
-        panels = np.atleast_1d(figure.subplots(1, len(tables), sharey=True))
+        figure = Figure(figsize=(2.7 * len(tables) + 2.6, 3.4))
+        panels = np.atleast_1d(figure.subplots(1, len(tables)))
         for axes, (task, table) in zip(panels, tables.items(), strict=True):
             image = axes.imshow(table, cmap=COLOUR_MAPS["signed"], vmin=-1, vmax=1)
             axes.set_title(task)
-            axes.set_xticks(range(len(table)), table.columns, rotation=90)
-            axes.set_yticks(range(len(table)), table.index)
+            numbers = [str(place) for place in range(1, len(table) + 1)]
+            named = [f"{name}  {place}" for place, name in zip(numbers, table.index, strict=True)]
+            axes.set_xticks(range(len(table)), numbers)
+            axes.set_yticks(range(len(table)), named if axes is panels[0] else numbers)
         figure.colorbar(image, ax=list(panels), label="rank correlation over the methods", shrink=0.8)
     return figure

@@ -549,3 +549,11 @@ def test_dots_stand_at_their_means_with_their_intervals():
     assert "chance" not in legend_of(plots.dots_with_intervals(table, chance=None))
     with pytest.raises(ValueError, match="table: expected rows with the columns"):
         plots.dots_with_intervals(table.drop(columns="low"))
+
+
+def test_dots_with_intervals_takes_a_mean_that_rounding_put_outside_its_interval():
+    low = float(np.nextafter(0.5, 1))
+    figure = plots.dots_with_intervals(
+        pd.DataFrame({"method": ["a"], "part": ["all"], "mean": [0.5], "low": [low], "high": [low]})
+    )
+    assert figure.axes[0].get_yticklabels()[0].get_text() == "a"
