@@ -21,7 +21,7 @@ from nbconvert import HTMLExporter
 from PIL import Image
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from helpers import plots
+from helpers import plots, sheets
 
 EXTENT = (-2.0, 2.0, -1.0, 3.0)
 
@@ -136,6 +136,14 @@ def test_the_two_sides_of_a_signed_map_stay_apart_and_magnitudes_in_order(defici
     assert far.min() > 15
     grows = seen(plots.COLOUR_MAPS["magnitude"](np.linspace(0, 1, 64))[:, :3], deficiency)[:, 0]
     assert (np.diff(grows) > 0).all()
+
+
+def test_type_can_be_read_at_half_size():
+    # 9 points are 12.5 pixels in a figure of 100 dots an inch, and 6 of them are left at half its size.
+    assert plots.STYLE["figure.dpi"] == plots.STYLE["savefig.dpi"] == 100
+    sizes = [value for name, value in plots.STYLE.items() if name.endswith("size") and "line" not in name]
+    assert len(sizes) >= 6
+    assert min(*sizes, sheets.LARGE, sheets.SMALL) >= 9
 
 
 def test_no_other_colour_map_is_used():
