@@ -650,7 +650,7 @@ def same(left, right) -> bool:
 
 @pytest.mark.parametrize(
     ("model_name", "depths", "told"),
-    [("random:resnet18", 9, "Grad-CAM"), ("random:vit_b_16", 2, "Grad-CAM is left out")],
+    [("random:resnet18", 9, "Grad-CAM"), ("random:vit_b_32", 2, "Grad-CAM is left out")],
 )
 def test_photographs_takes_ones_own_photo_and_model(model_name, depths, told, tmp_path):
     photo = tmp_path / "my photo.jpg"
