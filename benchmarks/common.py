@@ -44,6 +44,14 @@ def peak_bytes(call: Callable[[], object]) -> int:
     return most
 
 
+def write_whole(table: pd.DataFrame, file: Path) -> None:
+    """A table as CSV under its name once it is whole; a bench that is stopped leaves no half of one."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = file.with_suffix(".part")
+    table.to_csv(unfinished, index=False)
+    unfinished.replace(file)
+
+
 def write_table(name: str, table: pd.DataFrame, notes: str) -> None:
     """NAME.csv and NAME.md beside the benches, with versions, machine and date."""
     table.to_csv(HERE / f"{name}.csv", index=False)

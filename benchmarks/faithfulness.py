@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from benchmarks import specificity
-from benchmarks.common import HERE, write_table
+from benchmarks.common import HERE, write_table, write_whole
 from helpers import peers
 from helpers.coordinates import Input, Removal
 from helpers.evaluation import RANDOM, bootstrap_interval, paired_difference, smooth, sum_channels
@@ -32,6 +32,7 @@ from helpers.faithfulness import (
     perturbation_curve,
     sensitivity,
 )
+from helpers.mean import fitted
 from helpers.models import predict
 from helpers.nonlinear import NonlinearSaliency
 from helpers.paths import Flow, Straight, StraightTangent
@@ -155,18 +156,14 @@ def kept(task: Task, name: str, image: int, make) -> pd.DataFrame:
     )
     file = CACHE / f"{task.name}-{hashlib.sha256(key.encode()).hexdigest()[:20]}.csv"
     if not file.is_file():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        make().to_csv(file.with_suffix(".part"), index=False)
-        file.with_suffix(".part").replace(file)
+        write_whole(make(), file)
     return pd.read_csv(file)
 
 
 def map_of(task: Task, method, images: Tensor, targets: Tensor) -> Tensor:
     """Maps (N, H, W) of a method, smoothed like all of this table."""
-    saliency = sum_channels(method.attribute(images, target=targets).detach()).cpu()
-    if saliency.shape[-2:] != images.shape[-2:]:
-        saliency = nn.functional.interpolate(saliency[:, None], images.shape[-2:], mode="bilinear")[:, 0]
-    return smooth(saliency, task.width)
+    saliency = fitted(method.attribute(images, target=targets).detach(), images)[:, 0]
+    return smooth(saliency.cpu(), task.width)
 
 
 def curves(task: Task, method, image: int) -> pd.DataFrame:

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from benchmarks.common import HERE, write_table
+from benchmarks.common import HERE, write_table, write_whole
 from helpers import peers, presets
 from helpers.classifiers import load_classifier
 from helpers.datasets import mnist5k
@@ -223,10 +223,7 @@ def scores_of(task: Task, part: str, contender: str, settings: str, batch: int =
                 {contender: maps}, few, task.square, width, with_controls=False, show_progress=False
             )
             tables.append(table.assign(grid=table["grid"] + start, smoothing=width))
-        CACHE.mkdir(parents=True, exist_ok=True)
-        whole = pd.concat(tables, ignore_index=True)
-        whole.to_csv(file.with_suffix(".part"), index=False)
-        file.with_suffix(".part").replace(file)
+        write_whole(pd.concat(tables, ignore_index=True), file)
     return pd.concat(tables, ignore_index=True)
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from helpers.checks import require_above_0, require_width
+from helpers.journey import per
 from helpers.smoothing import gaussian_blur
 
 
@@ -71,7 +72,7 @@ class Softmax(Contrast):
     def compare(self, own: Tensor, others: Tensor) -> Tensor:
         every = torch.cat([own[:, None], others], 1)
         size = every.abs().flatten(1).mean(1).clamp_min(torch.finfo(every.dtype).tiny) * self.temperature
-        return own * (every / size.reshape(-1, *[1] * (every.ndim - 1))).softmax(1)[:, 0]
+        return own * (every / per(size, every)).softmax(1)[:, 0]
 
 
 @dataclass(frozen=True)

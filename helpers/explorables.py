@@ -246,7 +246,7 @@ class AtEveryDepth:
         target: the explained class; its logit is the score.
         reference: the image without the evidence, as `helpers.coordinates.Input` takes it; what the network
             makes of it is the reference behind a block.
-        steps: gradients of the nonlinear member.
+        steps: gradients of the nonlinear member; with few its places have not settled, and its miss is large.
         modules: name -> block; None: those that `helpers.forward.blocks` finds.
 
     Example:
@@ -261,11 +261,11 @@ class AtEveryDepth:
     image: Tensor
     target: int
     reference: object
-    steps: int = 4
+    steps: int = 16
     modules: Mapping[str, nn.Module] | None = None
 
     def __post_init__(self):
-        self._kept: dict[int, tuple[dict[str, Tensor], float]] = {}
+        self._kept: dict[int, tuple[dict[str, Tensor], dict[str, float]]] = {}
 
     @cached_property
     def places(self) -> dict[str, Coordinates]:
@@ -287,8 +287,16 @@ class AtEveryDepth:
         """
         return self._at(depth)[0]
 
-    def missed(self, depth: int) -> float:
-        """What the tangent misses, as a share of the change of the logit on the way to the reference."""
+    def missed(self, depth: int) -> dict[str, float]:
+        """By how much the sum of either map misses the change of the logit on the way to the reference.
+
+        Returns:
+            "linear" (what the tangent misses) and "nonlinear" (what too few steps leave), each at least 0, as a
+            share of that change.
+
+        Raises:
+            ValueError: no such depth.
+        """
         return self._at(depth)[1]
 
     def draw(self, depth: int) -> Figure:
@@ -300,7 +308,7 @@ class AtEveryDepth:
         maps, missed = self._at(depth)
         height, width = maps["linear"].shape
         title = f"depth {depth} ({self.names[depth]}), {height} x {width} places\n"
-        title += f"the tangent misses by {missed:.2f} of the change"
+        title += "missed of the change: " + ", ".join(f"{name} {miss:.2f}" for name, miss in missed.items())
         options = {"percentile": PERCENTILE, "label": "support (logit)", "size": 2.4}
         return _titled(plots.maps_beside(self.image[0], maps, **options), title)
 
@@ -316,9 +324,9 @@ class AtEveryDepth:
                 )
                 for name, path in paths.items()
             }
-            linear = runs["linear"]
-            change = (linear.score_end - linear.score_start).abs().item()
-            missed = linear.completeness_error.abs().item() / max(change, torch.finfo(torch.float32).tiny)
+            change = (runs["linear"].score_end - runs["linear"].score_start).abs().item()
+            change = max(change, torch.finfo(torch.float32).tiny)
+            missed = {name: run.completeness_error.abs().item() / change for name, run in runs.items()}
             maps = {name: run.support()[0].sum(0).cpu() for name, run in runs.items()}
             self._kept[depth] = maps, missed
         return self._kept[depth]

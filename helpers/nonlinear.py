@@ -17,7 +17,7 @@ from helpers.geometry import Euclidean, Geometry
 from helpers.journey import Journey, per
 from helpers.levels import Level, as_level
 from helpers.paths import Flow, Path
-from helpers.scores import LogOdds, Score, as_score, class_indices
+from helpers.scores import LogOdds, Score, as_score, class_indices, rows_score
 
 READOUTS = ("contribution", "mean_gradient", "displacement")
 
@@ -357,7 +357,7 @@ class NonlinearSaliency(GradientAttribution):
             journey.begin(aim, self.score.boundary, self.path.follows_slopes)
             self.path.walk(journey)
             journey.finish()
-            yield read(journey, all_the_way=aim is None, rivals=others)
+            yield explanation_of(journey, all_the_way=aim is None, rivals=others)
 
     def _score_of(self, target, examples: int, numbers: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
         """The score of outputs (n, K) and rows, which count the examples with those numbers from 0.
@@ -366,10 +366,7 @@ class NonlinearSaliency(GradientAttribution):
         """
 
         def score(outputs: Tensor, rows: Tensor) -> Tensor:
-            if target is None:
-                return self.score(outputs)
-            columns = outputs.shape[1] if outputs.ndim > 1 else 1
-            return self.score(outputs, class_indices(target, examples, columns)[numbers[rows].cpu()])
+            return rows_score(self.score, outputs, target, examples, numbers[rows])
 
         return score
 
@@ -386,7 +383,7 @@ class NonlinearSaliency(GradientAttribution):
         return (self.noise * torch.cat([half, -half, zero])).to(like.device)
 
 
-def read(journey: Journey, all_the_way: bool, rivals: Tensor | None) -> Explanation:
+def explanation_of(journey: Journey, all_the_way: bool, rivals: Tensor | None) -> Explanation:
     """The record of a finished journey; all_the_way: it aimed at the reference and not at a level.
 
     Example:
@@ -397,7 +394,7 @@ def read(journey: Journey, all_the_way: bool, rivals: Tensor | None) -> Explanat
         >>> journey.begin(Value(1.0), boundary=None, with_gradient=True)
         >>> Flow().walk(journey)
         >>> journey.finish()
-        >>> read(journey, all_the_way=False, rivals=None).displacement.round(decimals=4)
+        >>> explanation_of(journey, all_the_way=False, rivals=None).displacement.round(decimals=4)
         tensor([[-2.]])
     """
     chart, every = journey.chart, torch.arange(journey.examples, device=journey.u.device)

@@ -142,7 +142,15 @@ class Parameter:
 
 
 class ParameterError(ValueError):
-    """A parameter that the notebook does not have, or a value that it cannot take."""
+    """A parameter that the notebook does not have, or a value that it cannot take.
+
+    Example:
+        >>> from helpers.runs import find
+        >>> parameters(find("00"))["steps"].accept("many")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        helpers.notebooks.ParameterError: parameter 'steps': expected ...
+    """
 
 
 def _fits(value, default) -> tuple[bool, str]:
@@ -184,7 +192,16 @@ def read(path: str | Path) -> NotebookNode:
 
 
 def write(notebook: NotebookNode, path: str | Path) -> None:
-    """Write a notebook to a file."""
+    """Write a notebook to a file.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder, "empty.ipynb")
+        ...     write(nbformat.v4.new_notebook(), file)
+        ...     read(file).cells
+        []
+    """
     Path(path).write_text(dumps(notebook), encoding="utf-8")
 
 

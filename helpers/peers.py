@@ -46,11 +46,10 @@ from torch.utils.flop_counter import flop_registry
 
 from helpers.checks import require_count, require_finite, require_width
 from helpers.coordinates import like
-from helpers.evaluation import centre_distance
 from helpers.forward import Forward
 from helpers.mean import fitted
 from helpers.nonlinear import checked_inputs, warn_of_training
-from helpers.scores import Logit, Score, as_score, class_indices
+from helpers.scores import Logit, Score, as_score, class_indices, rows_score
 from helpers.smoothing import gaussian_blur
 
 EDGES = "control: Sobel edges"
@@ -144,11 +143,7 @@ class Peer:
         forward = Forward(self.forward_func, additional_forward_args, examples, internal_batch_size)
 
         def scored(points: Tensor, rows: Tensor) -> Tensor:
-            outputs = forward(points, rows)
-            if target is None:
-                return self.score(outputs)
-            columns = outputs.shape[1] if outputs.ndim > 1 else 1
-            return self.score(outputs, class_indices(target, examples, columns)[rows.cpu()])
+            return rows_score(self.score, forward(points, rows), target, examples, rows)
 
         maps = []
         for rows in forward.chunks(torch.arange(examples, device=inputs.device)):
@@ -512,20 +507,6 @@ class UniformRandom(Control):
             generator = np.random.default_rng([self.seed, fingerprint, number + 1])
             maps.append(torch.from_numpy(generator.random((1, *image.shape[1:]))))
         return torch.stack(maps)
-
-
-@dataclass(frozen=True, eq=False)
-class CentreDistance(Control):
-    """Control: distance to the image's centre, in pixels, as in `helpers.evaluation.controls`.
-
-    Example:
-        >>> import torch
-        >>> CentreDistance().attribute(torch.zeros(1, 3, 1, 5))
-        tensor([[[[2., 1., 0., 1., 2.]]]])
-    """
-
-    def map_of(self, images, target):
-        return centre_distance(*images.shape[-2:]).expand(len(images), 1, -1, -1)
 
 
 @dataclass(frozen=True, eq=False)

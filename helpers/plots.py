@@ -97,6 +97,25 @@ def _styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     return styled
 
 
+def line_style(number: int) -> dict:
+    """Colour, dash and marker of a line, counted from 0, as keywords of matplotlib's `plot`.
+
+    All three change from line to line, so that grey prints and every eye tell them apart; from the eighth on
+    the colours come again, with other dashes.
+
+    Example:
+        >>> line_style(0)
+        {'color': '#0072B2', 'linestyle': '-', 'marker': 'o'}
+        >>> line_style(7)
+        {'color': '#0072B2', 'linestyle': '--', 'marker': 'o'}
+    """
+    return {
+        "color": COLOURS[number % len(COLOURS)],
+        "linestyle": DASHES[(number + number // len(COLOURS)) % len(DASHES)],
+        "marker": MARKERS[number % len(MARKERS)],
+    }
+
+
 # ---- showing -----------------------------------------------------------------------------------------------
 
 
@@ -220,13 +239,9 @@ def level_sets(
         handles.append(Line2D([], [], color="none", label=f"level {level:.3g}: not in this window"))
     if tangent:
         handles += _draw_tangent(axes, function, start, level, extent)
-    for (name, way), colour, dash, marker in zip(
-        paths.items(),
-        itertools.cycle(COLOURS),
-        itertools.cycle(DASHES),
-        itertools.cycle(MARKERS),
-        strict=False,
-    ):
+    for k, (name, way) in enumerate(paths.items()):
+        style = line_style(k)
+        colour, dash, marker = style["color"], style["linestyle"], style["marker"]
         way = torch.as_tensor(way).detach().cpu()
         if way.ndim != 2 or way.shape[1] != 2:
             raise ValueError(f"paths: expected points (T, 2) for {name!r}; got {tuple(way.shape)}.")
@@ -239,7 +254,7 @@ def level_sets(
                 *way[-1], marker=marker, color=colour, markersize=7, markeredgecolor="white", zorder=6.5
             )
         shown = (
-            {"color": colour, "linestyle": dash, "marker": marker, "linewidth": 2.4, "label": name}
+            {**style, "linewidth": 2.4, "label": name}
             if moves
             else {"color": "none", "label": f"{name}: does not move"}
         )
@@ -314,12 +329,7 @@ def level_panels(
     limit = max(max(float(np.abs(h).max()) for h in heights.values()), np.finfo(float).tiny)
     bands = np.linspace(-limit, limit, 16)
     labels = list(dict.fromkeys(label for ways in paths.values() for label in ways))
-    styles = {
-        label: {"color": colour, "linestyle": dash, "marker": marker}
-        for label, colour, dash, marker in zip(
-            labels, itertools.cycle(COLOURS), itertools.cycle(DASHES), itertools.cycle(MARKERS), strict=False
-        )
-    }
+    styles = {label: line_style(k) for k, label in enumerate(labels)}
     tall = size * min((top - bottom) / (right - left), 2.0)
     figure = Figure(figsize=(size * len(functions) + 1.3, tall + 1.1))
     row = figure.subplots(1, len(functions), sharex=True, sharey=True, squeeze=False)[0]
@@ -507,9 +517,7 @@ def map_grid(
         image = None if images is None else _image(images[i])
         panels = [*([image] if first else []), *row]
         for j, (axes, panel) in enumerate(zip(grid[i], panels, strict=True)):
-            axes.set(xticks=[], yticks=[])
-            axes.spines[:].set_visible(True)
-            axes.spines[:].set_color("0.6")
+            _framed(axes)
             if panel is None:
                 axes.axis("off")
                 continue
@@ -548,26 +556,6 @@ def map_grid(
     if title:
         figure.suptitle(title, fontsize=STYLE["axes.titlesize"])
     return figure
-
-
-def map_row(maps: Mapping[str, Tensor], size: float = 1.9, **options) -> Figure:
-    """Maps side by side on one colour scale; the names stand above them.
-
-    Args:
-        maps: name -> (h, w) or (C, h, w).
-        size: of a panel, in inches.
-        options: signed, percentile, scale, label and title of `map_grid`.
-
-    Raises:
-        ValueError: as `map_grid`.
-
-    Example:
-        >>> import torch
-        >>> figure = map_row({"flow": torch.rand(4, 4), "tangent": torch.rand(3, 4, 4)}, signed=False)
-        >>> [axes.get_title() for axes in figure.axes[:2]]
-        ['flow', 'tangent']
-    """
-    return map_grid([list(maps.values())], column_labels=list(maps), size=size, **options)
 
 
 def maps_beside(image: Tensor, maps: Mapping[str, Tensor], size: float = 1.9, **options) -> Figure:
@@ -697,13 +685,9 @@ def convergence(
     x = np.asarray(torch.as_tensor(sizes).detach().double().cpu())
     figure = Figure(figsize=(5.4, 3.8))
     axes = figure.subplots()
-    for (name, error), colour, dash, marker in zip(
-        errors.items(),
-        itertools.cycle(COLOURS),
-        itertools.cycle(DASHES),
-        itertools.cycle(MARKERS),
-        strict=False,
-    ):
+    for k, (name, error) in enumerate(errors.items()):
+        style = line_style(k)
+        colour, dash, marker = style["color"], style["linestyle"], style["marker"]
         y = np.asarray(torch.as_tensor(error).detach().double().cpu())
         kept = y > 0 if y.shape == x.shape else np.ones(1, dtype=bool)
         if kept.any():
@@ -900,6 +884,13 @@ def _refined(way: Tensor, between: int) -> Tensor:
     share = share.reshape(1, -1, *[1] * (way.ndim - 1))
     points = (starts[:, None] + share * (ends - starts)[:, None]).flatten(0, 1)
     return torch.cat([points, way[-1:]])
+
+
+def _framed(axes) -> None:
+    """A panel of a picture: a thin grey frame all around, no ticks."""
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(True)
+    axes.spines[:].set_color("0.6")
 
 
 def _plane(name: str, saliency: Tensor) -> np.ndarray:

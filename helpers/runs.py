@@ -46,6 +46,14 @@ class NotebookFailed(RuntimeError):
         cell: place of the failing cell in the source, from 1, text counted; None if unknown or a callback's.
         source: the cell's source, "" if not known.
         traceback: what Python said, without terminal colours.
+
+    Example:
+        >>> print(NotebookFailed(Path("04_digits.ipynb"), 7, "1 / 0", "ZeroDivisionError: division by zero"))
+        04_digits.ipynb failed in cell 7:
+        <BLANKLINE>
+            1 / 0
+        <BLANKLINE>
+        ZeroDivisionError: division by zero
     """
 
     def __init__(self, notebook: Path, cell: int | None, source: str, traceback: str):
@@ -57,7 +65,7 @@ class NotebookFailed(RuntimeError):
 
 @dataclass(frozen=True)
 class RunResult:
-    """One executed notebook.
+    """One executed notebook; `run_notebook` has an example.
 
     Attributes:
         notebook: the executed notebook.
@@ -78,7 +86,14 @@ class RunResult:
 
 @dataclass(frozen=True)
 class Report:
-    """What `run_all` did: the notebooks that ran, those that failed, the table of all numbers."""
+    """What `run_all` did: the notebooks that ran, those that failed, the table of all numbers.
+
+    Example:
+        >>> failure = NotebookFailed(Path("04_digits.ipynb"), 7, "1 / 0", "ZeroDivisionError")
+        >>> report = Report(results=(), failures=(failure,), table=Path("build/results.csv"), seconds=2.0)
+        >>> str(report).splitlines()[-1]
+        '0 of 1 notebooks ran, 1 failed'
+    """
 
     results: tuple[RunResult, ...]
     failures: tuple[NotebookFailed, ...]
@@ -163,6 +178,20 @@ def run_notebook(
         ValueError: the destination is the source, or does not end in .ipynb.
         NotebookFailed: a cell or a widget's callback raised, the kernel died, or the notebook stopped early.
         RuntimeError: the kernel ``python3`` is not this environment's.
+
+    Example:
+        >>> from nbformat.v4 import new_code_cell, new_notebook
+        >>> cells = [
+        ...     new_code_cell("steps = 8", metadata={"tags": ["parameters"]}),
+        ...     new_code_cell("from helpers.records import record\\nrecord(squared=steps**2)"),
+        ... ]
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     notebooks.write(new_notebook(cells=cells), Path(folder, "square.ipynb"))
+        ...     result = run_notebook(
+        ...         Path(folder, "square.ipynb"), Path(folder, "out", "5.ipynb"), {"steps": 5}, show_progress=False
+        ...     )
+        >>> result.notebook.name, result.record.name, result.parameters, result.numbers
+        ('5.ipynb', '5.json', {'steps': 5}, {'squared': 25})
     """
     source, destination = Path(source), Path(destination)
     if not source.is_file():
@@ -218,7 +247,16 @@ def _record_file(notebook: Path) -> Path:
 
 
 def discard(destination: str | Path) -> None:
-    """Remove an executed notebook, its record (first) and its figures, as far as they are there."""
+    """Remove an executed notebook, its record (first) and its figures, as far as they are there.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for name in ("04.ipynb", "04.json", "results.csv"):
+        ...         _ = Path(folder, name).write_text("")
+        ...     discard(Path(folder, "04.ipynb"))
+        ...     [path.name for path in Path(folder).iterdir()]
+        ['results.csv']
+    """
     destination = Path(destination)
     _record_file(destination).unlink(missing_ok=True)
     destination.unlink(missing_ok=True)
@@ -334,6 +372,19 @@ def run_all(
 
     Raises:
         FileNotFoundError: there are no notebooks.
+
+    Example:
+        >>> from nbformat.v4 import new_code_cell, new_notebook
+        >>> cells = [new_code_cell("from helpers.records import record\\nrecord(steps=16)")]
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     notebooks.write(new_notebook(cells=cells), Path(folder, "01_steps.ipynb"))
+        ...     report = run_all(folder, Path(folder, "build"), show_progress=False)
+        ...     print(report.table.read_text())
+        notebook,number,value
+        01_steps,steps,16
+        <BLANKLINE>
+        >>> [result.notebook.name for result in report.results], report.failures
+        (['01_steps.ipynb'], ())
     """
     sources, build = walk(notebooks_dir), Path(build_dir)
     build.mkdir(parents=True, exist_ok=True)
@@ -374,6 +425,14 @@ def execute(path: str | Path, show_progress: bool = True) -> list[str]:
 
     Raises:
         NotebookFailed: it did not run; the file is unchanged.
+
+    Example:
+        >>> from nbformat.v4 import new_code_cell, new_notebook
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder, "sum.ipynb")
+        ...     notebooks.write(new_notebook(cells=[new_code_cell("2 + 3")]), file)
+        ...     execute(file, show_progress=False), notebooks.read(file).cells[0].outputs[0].data["text/plain"]
+        ([], '5')
     """
     path = Path(path)
     with tempfile.TemporaryDirectory(prefix=f".{path.stem}-", dir=path.parent) as folder:

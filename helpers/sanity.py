@@ -37,7 +37,7 @@ WINDOW = 7
 _NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
 
 
-class Method(Protocol):
+class Explainer(Protocol):
     """What explains: captum's call, or that of `helpers.peers`, `helpers.nonlinear`, `helpers.presets`.
 
     Example:
@@ -53,7 +53,7 @@ class Method(Protocol):
     def attribute(self, inputs: Tensor, target=None) -> Tensor: ...
 
 
-Make = Callable[[nn.Module], Method]
+Make = Callable[[nn.Module], Explainer]
 
 
 # ---- weights at random -------------------------------------------------------------------------------------
@@ -300,10 +300,10 @@ def shifted(images: Tensor, down: int, right: int) -> Tensor:
 
 
 def class_overlap(
-    method: Method,
+    method: Explainer,
     inputs: Tensor,
     classes: Tensor,
-    again: Method | None = None,
+    again: Explainer | None = None,
     shifts: Sequence[tuple[int, int]] = SHIFTS,
     share: float = 0.05,
     widths: Sequence[float] = (0.0,),
@@ -383,7 +383,7 @@ def class_overlap(
 # ---- inside ------------------------------------------------------------------------------------------------
 
 
-def _maps(method: Method, inputs: Tensor, target) -> Tensor:
+def _maps(method: Explainer, inputs: Tensor, target) -> Tensor:
     """The maps of a method, (N, H, W), on the CPU."""
     classes = target if target is None else class_indices(target, len(inputs), 2**62)
     return sum_channels(method.attribute(inputs, target=classes).detach()).cpu()

@@ -86,7 +86,7 @@ class LogOdds(Score):
     """
 
     def evaluate(self, logits: Tensor, target: Tensor) -> Tensor:
-        return chosen(logits, target) - without(logits, target).logsumexp(1)
+        return own_column(logits, target) - other_columns(logits, target).logsumexp(1)
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Margin(Score):
 
     def evaluate(self, logits: Tensor, target: Tensor) -> Tensor:
         if self.other is None:
-            return chosen(logits, target) - without(logits, target).amax(1)
+            return own_column(logits, target) - other_columns(logits, target).amax(1)
         if not 0 <= self.other < logits.shape[1]:
             raise ValueError(
                 f"Margin(other): expected a class index in [0, {logits.shape[1]}); got {self.other}."
@@ -116,7 +116,7 @@ class Margin(Score):
                 f"Margin(other): the rival must differ from the target, and both are {self.other}. "
                 "Name another class, or Margin() for the best of all rivals."
             )
-        return chosen(logits, target) - logits[:, self.other]
+        return own_column(logits, target) - logits[:, self.other]
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class Logit(Score):
     """
 
     def evaluate(self, logits: Tensor, target: Tensor) -> Tensor:
-        return chosen(logits, target)
+        return own_column(logits, target)
 
     def boundary(self, columns: int) -> float:
         if columns == 1:
@@ -162,7 +162,7 @@ class LogProbability(Score):
     """
 
     def evaluate(self, logits: Tensor, target: Tensor) -> Tensor:
-        return chosen(logits.log_softmax(1), target)
+        return own_column(logits.log_softmax(1), target)
 
     def boundary(self, columns: int) -> float:
         return -torch.tensor(2.0, dtype=torch.float64).log().item()
@@ -261,23 +261,49 @@ def class_indices(target, examples: int, classes: int) -> Tensor:
     return indices.long()
 
 
-def chosen(logits: Tensor, target: Tensor) -> Tensor:
+def rows_score(
+    score: Score | Callable[[Tensor], Tensor], outputs: Tensor, target, examples: int, rows: Tensor
+) -> Tensor:
+    """The score of some examples of a batch, shape (n,), where the target is that of the whole batch.
+
+    Args:
+        outputs: the model's, of these examples, shape (n, K).
+        target: of the whole batch, as a score takes it; None: the score is called without one.
+        examples: how many the batch has.
+        rows: the numbers of these examples in it, shape (n,).
+
+    Raises:
+        TypeError, ValueError: as `class_indices` and the score.
+
+    Example:
+        >>> import torch
+        >>> outputs = torch.tensor([[3.0, 1.0], [0.0, 2.0]])  # of the last two of three examples
+        >>> rows_score(Logit(), outputs, target=[0, 0, 1], examples=3, rows=torch.tensor([1, 2]))
+        tensor([3., 2.])
+    """
+    if target is None:
+        return score(outputs)
+    columns = outputs.shape[1] if outputs.ndim > 1 else 1
+    return score(outputs, class_indices(target, examples, columns)[rows.cpu()])
+
+
+def own_column(logits: Tensor, target: Tensor) -> Tensor:
     """The target's column of each row: (N, K), (N,) -> (N,).
 
     Example:
         >>> import torch
-        >>> chosen(torch.tensor([[3.0, 1.0], [0.0, 2.0]]), torch.tensor([0, 1]))
+        >>> own_column(torch.tensor([[3.0, 1.0], [0.0, 2.0]]), torch.tensor([0, 1]))
         tensor([3., 2.])
     """
     return logits.gather(1, target[:, None])[:, 0]
 
 
-def without(logits: Tensor, target: Tensor) -> Tensor:
+def other_columns(logits: Tensor, target: Tensor) -> Tensor:
     """All other columns of each row: (N, K), (N,) -> (N, K - 1).
 
     Example:
         >>> import torch
-        >>> without(torch.tensor([[3.0, 1.0, 2.0]]), torch.tensor([1]))
+        >>> other_columns(torch.tensor([[3.0, 1.0, 2.0]]), torch.tensor([1]))
         tensor([[3., 2.]])
     """
     others = torch.arange(logits.shape[1] - 1, device=logits.device).expand(len(logits), -1)

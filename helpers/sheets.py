@@ -489,7 +489,7 @@ def _cost_text(cost) -> str:
 
 
 def _draw_image(axes, picture: np.ndarray, title: str) -> None:
-    _framed(axes)
+    plots._framed(axes)
     height, width = picture.shape[:2]
     axes.imshow(
         picture,
@@ -504,7 +504,7 @@ def _draw_image(axes, picture: np.ndarray, title: str) -> None:
 
 def _draw_map(axes, plane: np.ndarray, norm, signed: bool, shape, picture, inches: float) -> None:
     """One map, stretched over a panel of so many pixels, and over the greyed picture if there is one."""
-    _framed(axes)
+    plots._framed(axes)
     height, width = shape
     extent = (-0.5, width - 0.5, height - 0.5, -0.5)
     # A map with more pixels than the panel has dots is averaged; one with fewer keeps its squares.
@@ -569,12 +569,6 @@ def _colour_bar(figure, norm, signed, over, label, percentile, rows, axes=None) 
 def _ratio(shape: Sequence[int]) -> float:
     """Height of a panel over its width; a very long image gets no very long panel."""
     return min(max(shape[0] / shape[1], 0.4), 2.5)
-
-
-def _framed(axes) -> None:
-    axes.set(xticks=[], yticks=[])
-    axes.spines[:].set_visible(True)
-    axes.spines[:].set_color("0.6")
 
 
 def _lengths(way: Tensor) -> Tensor:

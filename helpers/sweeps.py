@@ -30,7 +30,7 @@ from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
 from helpers import runs
-from helpers.plots import COLOURS, DASHES, MARKERS, STYLE, png
+from helpers.plots import STYLE, line_style, png
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 # A combination whose process was killed (no memory, say) gets so many attempts.
@@ -44,6 +44,11 @@ class Job:
 
     source, destination: absolute paths, as texts (a worker elsewhere must see the same ones). parameters: those
     that are given. swept: those of the grid. threads: of the process.
+
+    Example:
+        >>> swept = {"steps": 8, "score": "logit"}
+        >>> Job("/walk/04.ipynb", "/out/04.ipynb", {"seed": 0} | swept, swept, threads=1).name
+        'steps=8, score=logit'
     """
 
     source: str
@@ -59,7 +64,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Failure:
-    """A combination that did not run: its swept parameters, and why, with cell and traceback where there is one."""
+    """A combination that did not run: its swept parameters, and why, with cell and traceback where there is one.
+
+    Example:
+        >>> Failure("steps=0", "04_digits.ipynb failed in cell 7: ...").combination
+        'steps=0'
+    """
 
     combination: str
     text: str
@@ -74,6 +84,13 @@ class SweepReport:
         plot: PNG, each number over the first swept parameter.
         ran, kept: how many combinations were run now, and how many were there already.
         failures: those that did not run.
+        changed: how many of those kept were made by other code.
+
+    Example:
+        >>> failures = (Failure("steps=0", "ValueError: steps: expected an integer of at least 1"),)
+        >>> report = SweepReport(Path("table.csv"), None, ran=2, kept=1, failures=failures)
+        >>> str(report).splitlines()[-2]
+        '4 combinations: 2 run, 1 kept, 1 failed'
     """
 
     table: Path
@@ -113,6 +130,8 @@ def sweep(
     In ``output``: for each combination what `helpers.runs.run_notebook` writes; ``table.csv``, ``plot.png``;
     ``failures/`` with a text for each combination that failed.
 
+    On the command line: ``python -m helpers sweep 00 steps=8,16``.
+
     Args:
         source: the notebook.
         output: a folder; one sweep at a time writes to it.
@@ -129,6 +148,14 @@ def sweep(
         RuntimeError: another sweep is writing to the folder, or a scheduler is given and the package distributed is
             not installed.
         OSError: the table or the plot could not be written, or the scheduler does not answer.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:  # refused before anything runs
+        ...     sweep(runs.find("00"), folder, grid={"step": [8, 16]})  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        helpers.notebooks.ParameterError: 00_index.ipynb has no parameter 'step'; did you mean 'steps'? ...
     """
     source, output = Path(source).resolve(), Path(output).resolve()
     if not source.is_file():
@@ -399,9 +426,7 @@ def comparison(title: str, swept: Sequence[dict], numbers: Sequence[dict]) -> Fi
                 axes.plot(
                     np.array(across)[order],
                     np.array([numbers[p][name] for p in places])[order],
-                    color=COLOURS[k % len(COLOURS)],
-                    marker=MARKERS[k % len(MARKERS)],
-                    linestyle=DASHES[(k // len(COLOURS) + k) % len(DASHES)],
+                    **line_style(k),
                     label=label or None,
                 )
             axes.set_title(name)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from helpers.datasets import Split
 from helpers.models import KernelMachine
-from helpers.plots import COLOUR_MAPS, COLOURS, DASHES, MARKERS, STYLE
+from helpers.plots import COLOUR_MAPS, COLOURS, MARKERS, STYLE, line_style
 
 
 class KernelClassifier(nn.Module):
@@ -293,9 +293,7 @@ def moving_figure(
                 axes.plot(
                     range(len(heights)),
                     heights,
-                    color=COLOURS[k % len(COLOURS)],
-                    linestyle=DASHES[k % len(DASHES)],
-                    marker=MARKERS[k % len(MARKERS)],
+                    **line_style(k),
                     markersize=4,
                     label=name,
                 )

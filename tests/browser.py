@@ -58,7 +58,12 @@ def chromium() -> Iterator[Browser]:
 def listen(page: Page) -> list[str]:
     """A list to which the page's console errors, uncaught exceptions and failed requests are appended."""
     heard: list[str] = []
-    page.on("console", lambda m: heard.append(f"console: {m.text}") if m.type == "error" else None)
+
+    def console(message):
+        if message.type == "error":
+            heard.append(f"console: {message.text} {message.location['url']}")
+
+    page.on("console", console)
     page.on("pageerror", lambda error: heard.append(f"exception: {error}"))
     page.on("response", lambda r: heard.append(f"{r.status}: {r.url}") if r.status >= 400 else None)
     return heard

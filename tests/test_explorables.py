@@ -1,5 +1,6 @@
 """What the small panels draw, from one end of their sliders to the other, and that they are in their notebooks."""
 
+import dataclasses
 import re
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from helpers.explorables import (
     part_of_the_way,
     tangent_misses,
 )
+from helpers.geometry import Scaled
 from helpers.models import digit_net
 from helpers.nonlinear import NonlinearSaliency
 from helpers.paths import Flow
@@ -38,7 +40,15 @@ def place(*values):
 
 
 def labelled(figure) -> bool:
-    return all(axes.get_xlabel() for axes in figure.axes if axes.lines and axes.get_label() != "<colorbar>")
+    """Axes on the left say both what is across and what is up; those that share theirs, what is across."""
+    drawn = [axes for axes in figure.axes if axes.get_label() != "<colorbar>"]
+    assert drawn
+    bars = [axes for axes in figure.axes if axes not in drawn]
+    return (
+        all(axes.get_xlabel() for axes in drawn)
+        and bool(drawn[0].get_ylabel())
+        and all(axes.get_ylabel() for axes in bars)
+    )
 
 
 @pytest.mark.parametrize("name", TOYS)
@@ -101,6 +111,17 @@ def test_flow_in_units_turns_towards_what_is_cheap():
     assert shares[4.0] < shares[1.0] < shares[0.25] <= 0
 
 
+@pytest.mark.parametrize("stretch", [0.25, 3.0])
+def test_flow_in_units_tells_the_contributions_of_the_library(stretch):
+    geometry = Scaled(torch.tensor([1.0, stretch], dtype=torch.float64))
+    member = NonlinearSaliency(lambda x: ring(x)[:, None], Logit(), geometry=geometry, path=Flow(16))
+    run = member.explain(place(0.9, 0.8), level=0.0)
+    scaled = flow_in_units(ring, place(0.9, 0.8), stretch, EXTENT).get_suptitle().splitlines()[2]
+    told = [float(value) for value in re.findall(r"brings (-?[\d.]+)", scaled)]
+    assert told == pytest.approx(run.contribution[0].tolist(), abs=0.0051)
+    assert sum(told) == pytest.approx(-ring(place(0.9, 0.8)).item(), abs=0.02)
+
+
 @pytest.mark.parametrize("change", [-2.0, 0.0, 2.0])
 def test_one_feature_moved_tells_model_and_tangent(change):
     figure = one_feature_moved(ring, place(0.5, 1.0), ["a", "b"], "b", change, reach=2.0)
@@ -127,10 +148,35 @@ def test_at_every_depth_adds_up_and_is_kept(film):
         assert film.maps(depth) is maps, "computed once"
         assert maps["nonlinear"].sum().item() == pytest.approx(change.item(), rel=0.05)
         missed = abs(maps["linear"].sum().item() - change.item()) / abs(change.item())
-        assert film.missed(depth) == pytest.approx(missed, rel=1e-3, abs=1e-5)
-        assert f"misses by {film.missed(depth):.2f}" in film.draw(depth).get_suptitle()
+        misses = film.missed(depth)
+        assert misses["linear"] == pytest.approx(missed, rel=1e-3, abs=1e-5)
+        assert misses["nonlinear"] < 0.05
+        told = f"linear {misses['linear']:.2f}, nonlinear {misses['nonlinear']:.2f}"
+        assert told in film.draw(depth).get_suptitle()
     assert film.maps(0)["linear"].shape == (28, 28)
     assert film.maps(1)["linear"].shape == (7, 7)
+
+
+def test_the_linear_map_is_the_gradient_times_the_way_from_the_reference(film):
+    image = film.image.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(film.model(image)[0, film.target], image)
+    expected = (gradient * film.image)[0].sum(0)
+    torch.testing.assert_close(film.maps(0)["linear"], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_few_steps_miss_more_and_the_title_says_so(film):
+    coarse = dataclasses.replace(film, steps=1)
+    assert coarse.missed(0)["nonlinear"] > 2 * film.missed(0)["nonlinear"]
+    assert f"nonlinear {coarse.missed(0)['nonlinear']:.2f}" in coarse.draw(0).get_suptitle()
+
+
+def test_a_slider_goes_through_the_depths(film):
+    panel = live(film.draw, depth=ipywidgets.IntSlider(1, min=0, max=len(film.names) - 1))
+    last = panel.picture.png
+    panel.controls["depth"].value = 0
+    assert panel.error is None
+    assert panel.picture.png != last
+    assert panel.picture.alt.startswith("depth 0 (input), 28 x 28 places")
 
 
 @pytest.mark.parametrize(

@@ -393,15 +393,10 @@ def test_the_random_control_depends_on_image_class_and_seed_alone(images):
     assert abs(np.corrcoef(many.flatten(1))[0, 1]) < 0.2
 
 
-def test_the_distance_to_the_centre_is_that_of_the_evaluation(images):
-    got = peers.CentreDistance().attribute(images, target=1)
-    assert got[0, 0, 6, 5] == 0
-    assert got[0, 0, 6, 8] == 3
-    assert got[0, 0, 0, 0] == pytest.approx(61**0.5)
+def test_the_own_ink_is_that_of_the_evaluation():
     even = torch.rand(2, 1, 8, 8)
     none = torch.zeros(2, 4, dtype=torch.long)
     theirs = controls(Grids(even, none, none, none, none))
-    assert torch.allclose(peers.CentreDistance().attribute(even), theirs[CENTRE][:, :1].float())
     assert torch.equal(peers.OwnInk().attribute(even), theirs[INK][:, :1])
 
 
@@ -439,14 +434,10 @@ def test_controls_cost_nothing_and_go_with_the_evaluations_own():
         peers.BLURRED: peers.BlurredGradient(digits, width=2.0),
         peers.SQUARED: peers.SquaredGradient(digits),
     }
-    every = (
-        {RANDOM: peers.UniformRandom(), CENTRE: peers.CentreDistance()}
-        | own
-        | {peers.OWN_INK: peers.OwnInk()}
-    )
+    every = {RANDOM: peers.UniformRandom()} | own | {peers.OWN_INK: peers.OwnInk()}
     one = torch.rand(1, 1, 28, 28)
     costs = [str(peers.measured(control, one, 3)[1]) for control in every.values()]
-    assert costs == ["no pass"] * 3 + ["1 gradient"] * 2 + ["no pass"]
+    assert costs == ["no pass"] * 2 + ["1 gradient"] * 2 + ["no pass"]
     assert peers.measured(every[RANDOM], one, 3)[1].work == 0
     cells = torch.zeros(1, 4, dtype=torch.long)
     grids = Grids(torch.rand(1, 1, 56, 56), cells + 3, cells, torch.arange(4)[None], cells)
@@ -509,7 +500,7 @@ def test_wrong_calls_are_refused(model, images):
         with pytest.raises(ValueError, match=message):
             peer.attribute(images, target=0)
     assert not model.head[2]._forward_hooks
-    for control in (peers.CentreDistance(), peers.UniformRandom()):
+    for control in (peers.SobelEdges(), peers.UniformRandom()):
         with pytest.raises(ValueError, match=r"expected images of shape \(N, C, H, W\); got \(3, 286\)"):
             control.attribute(images.flatten(1))
     flat = nn.Linear(286, 2).double()

@@ -163,7 +163,7 @@ def test_drawing_leaves_the_callers_style_and_pyplot_alone():
     assert type(ring_figure()) is Figure
     assert dict(mpl.rcParams) == before
     code = (
-        "import torch; from helpers import plots; plots.png(plots.map_row({'a': torch.ones(3, 3)}));"
+        "import torch; from helpers import plots; plots.png(plots.map_grid([[torch.ones(3, 3)]]));"
         "import matplotlib.pyplot as plt; print(len(plt.get_fignums()))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -199,7 +199,7 @@ def test_a_notebook_cell_has_exactly_one_png_and_its_page_the_alt_text():
     """In a real kernel, with the inline backend on and pyplot imported, as a reader's setup cell may do."""
     setup = f"import sys; sys.path.insert(0, {str(Path(plots.__file__).parents[1])!r})\n"
     setup += "%matplotlib inline\nimport matplotlib.pyplot as plt, torch\nfrom helpers import plots"
-    draw = "figure = plots.map_row({'a': torch.eye(3)})\nplots.show(figure, 'a <diagonal>')"
+    draw = "figure = plots.map_grid([[torch.eye(3)]])\nplots.show(figure, 'a <diagonal>')"
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in (setup, draw)])
     NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
     (output,) = notebook.cells[1].outputs
@@ -384,7 +384,7 @@ def test_maps_beside_have_one_symmetric_scale():
 
 
 def test_magnitudes_start_at_0_and_drop_the_sign():
-    figure = plots.map_row({"a": torch.tensor([[-3.0, 1.0]])}, signed=False)
+    figure = plots.map_grid([[torch.tensor([[-3.0, 1.0]])]], signed=False)
     (panel,) = maps_of(figure)
     assert panel.get_clim() == (0.0, 3.0)
     assert panel.get_array().tolist() == [[3.0, 1.0]]
@@ -393,15 +393,15 @@ def test_magnitudes_start_at_0_and_drop_the_sign():
 
 def test_a_percentile_is_used_and_stated():
     values = torch.arange(-50.0, 51.0).reshape(1, -1)
-    figure = plots.map_row({"a": values}, percentile=80, label="score")
+    figure = plots.map_grid([[values]], percentile=80, label="score")
     (panel,) = maps_of(figure)
     limit = np.percentile(values.abs().numpy(), 80)
     assert panel.get_clim() == (-limit, limit)
     assert "80th percentile" in figure.axes[-1].get_ylabel()
-    assert "percentile" not in plots.map_row({"a": values}).axes[-1].get_ylabel()
+    assert "percentile" not in plots.map_grid([[values]]).axes[-1].get_ylabel()
     sparse = torch.zeros(10, 10)
     sparse[0, 0] = 4.0
-    assert maps_of(plots.map_row({"a": sparse}, percentile=90))[0].get_clim() == (-4.0, 4.0)
+    assert maps_of(plots.map_grid([[sparse]], percentile=90))[0].get_clim() == (-4.0, 4.0)
 
 
 def test_maps_of_different_units_can_each_have_their_own_limit():
@@ -410,7 +410,7 @@ def test_maps_of_different_units_can_each_have_their_own_limit():
         "b": torch.tensor([[300.0, 150.0]]),
         "nothing": torch.zeros(1, 2),
     }
-    figure = plots.map_row(maps, scale="map", label="support")
+    figure = plots.map_grid([list(maps.values())], scale="map", label="support")
     assert [m.get_array().tolist() for m in maps_of(figure)] == [[[0.25, -1.0]], [[1.0, 0.5]], [[0.0, 0.0]]]
     assert {m.get_clim() for m in maps_of(figure)} == {(-1.0, 1.0)}
     assert figure.axes[-1].get_ylabel() == "support\n/ the map's largest value"
@@ -445,12 +445,12 @@ def test_map_grid_has_rows_columns_gaps_and_outlines():
 
 def test_strongly_negative_pixels_carry_a_minus():
     values = torch.tensor([[1.0, -1.0, 0.1], [-0.1, 0.0, -0.9]])
-    figure = plots.map_row({"a": values})
+    figure = plots.map_grid([[values]])
     (marks,) = by_gid(figure, "negative")
     assert isinstance(marks, PathCollection)
     assert marks.get_offsets().tolist() == [[1.0, 0.0], [2.0, 1.0]]
-    assert not by_gid(plots.map_row({"a": values}, signed=False), "negative")
-    assert not by_gid(plots.map_row({"a": torch.randn(200, 200)}), "negative")  # too small to be read
+    assert not by_gid(plots.map_grid([[values]], signed=False), "negative")
+    assert not by_gid(plots.map_grid([[torch.randn(200, 200)]]), "negative")  # too small to be read
 
 
 def test_maps_refuse_what_they_cannot_draw():
@@ -470,9 +470,9 @@ def test_maps_refuse_what_they_cannot_draw():
         with pytest.raises(ValueError, match=message):
             plots.map_grid(*arguments)
     with pytest.raises(ValueError, match='scale: expected "common", "row" or "map"; got \'own\''):
-        plots.map_row({"a": one}, scale="own")
+        plots.map_grid([[one]], scale="own")
     with pytest.raises(ValueError, match="percentile: expected a number"):
-        plots.map_row({"a": one}, percentile=0)
+        plots.map_grid([[one]], percentile=0)
     with pytest.raises(ValueError, match=r"outlines: expected masks of shape \(4, 4\); got \(2, 2\)"):
         plots.maps_beside(one, {"a": one}, outline=torch.ones(2, 2, dtype=torch.bool))
 

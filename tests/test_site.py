@@ -87,6 +87,11 @@ def test_the_start_page_leads_to_the_notebooks_and_the_index_to_the_start_page(p
     )
 
 
+def test_every_page_names_its_icon(pages):
+    """Where a page names none a browser asks for /favicon.ico, and its console tells of an error."""
+    assert not [name for name, page in pages.items() if not page.select('link[rel~="icon"]')]
+
+
 def test_every_link_within_the_site_answers_and_so_does_every_anchor(site, pages):
     broken = []
     for name, page in pages.items():
