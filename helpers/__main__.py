@@ -25,7 +25,12 @@ _Loader.add_implicit_resolver(
 
 
 def value_of(text: str):
-    """A value as it is written on a command line, in YAML: 3, 1e-3, true, [1, 2], a word."""
+    """A value as it is written on a command line, in YAML: 3, 1e-3, true, [1, 2], a word.
+
+    Example:
+        >>> value_of("3"), value_of("1e-3"), value_of("'1e3'"), value_of("[1, 2]"), value_of("margin")
+        (3, 0.001, '1e3', [1, 2], 'margin')
+    """
     try:
         return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
@@ -33,7 +38,12 @@ def value_of(text: str):
 
 
 def values_of(text: str) -> list:
-    """The values of a grid: parted by commas, those within brackets and quotes left alone."""
+    """The values of a grid: parted by commas, those within brackets and quotes left alone.
+
+    Example:
+        >>> values_of("8,16"), values_of("a,'b,c',[1, 2]")
+        ([8, 16], ['a', 'b,c', [1, 2]])
+    """
     values = value_of(f"[{text}]")
     if not values:
         raise click.BadParameter(f"expected at least one value, got {text!r}")
@@ -58,7 +68,12 @@ class Assignment(click.ParamType):
 
 
 def unique(pairs: tuple[tuple[str, object], ...], option: str) -> dict:
-    """Pairs as a dictionary; a name that is there twice would silently lose one."""
+    """Pairs as a dictionary; a name that is there twice would silently lose one.
+
+    Example:
+        >>> unique((("steps", 8), ("seed", 0)), "--grid")
+        {'steps': 8, 'seed': 0}
+    """
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]

@@ -142,7 +142,7 @@ def with_records(
 
 @dataclass(frozen=True)
 class SavedMap:
-    """One image's map on disk.
+    """One image's map on disk; `save_maps` has an example.
 
     Attributes:
         file: the map, as a tensor named "map", (C, H, W), float32: what `attribute` returns.
@@ -179,6 +179,11 @@ class SaveReport:
         computed: how many were computed now.
         damaged: names of images whose map was there, but not whole: computed again.
         skipped: name -> why there is no map: an image that cannot be read, outputs or maps that are not finite.
+
+    Example:
+        >>> print(SaveReport(Path("maps"), maps=(), computed=0, damaged=(), skipped={"a.jpg": "no picture"}))
+        0 maps: 0 computed, 0 found on disk
+        skipped: a.jpg: no picture
     """
 
     folder: Path

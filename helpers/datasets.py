@@ -528,6 +528,12 @@ def torchvision_images(
         ValueError: unknown name, or samples that cannot be drawn.
         RuntimeError: the files are not there and could not be had; names the cause and the way without a
             network.
+
+    Example:
+        >>> torchvision_images("KMNIST", download=False)
+        Traceback (most recent call last):
+            ...
+        ValueError: torchvision_images: expected name to be one of MNIST, FashionMNIST, got 'KMNIST'.
     """
     if name not in _TORCHVISION:
         raise ValueError(

@@ -616,7 +616,7 @@ def untrained(model: nn.Module, seed: int = 0) -> nn.Module:
 
 @dataclass(frozen=True, eq=False)
 class OwnGrids:
-    """Grids of one's own images, if there are enough.
+    """Grids of one's own images, if there are enough; `own_grids` makes them.
 
     Attributes:
         grids: None: too few images.

@@ -66,6 +66,14 @@ class Choice:
     Raises:
         TypeError: a value of another type than the default's.
         ValueError: a value outside its range, or not among its names.
+
+    Example:
+        >>> Choice(path="nearest", coordinates="free").steps
+        16
+        >>> Choice(image=-1)
+        Traceback (most recent call last):
+            ...
+        ValueError: image: expected 0 to 999; got -1.
     """
 
     data: str = _of("digit", "what is explained: a test digit, a photograph", "digit", "photo", "file")
@@ -119,12 +127,22 @@ class Choice:
 
 
 def about(name: str) -> dict:
-    """What a field of `Choice` says: `says` in words, `among` the names, `low`, `high`, `allowed` in words."""
+    """What a field of `Choice` says: `says` in words, `among` the names, `low`, `high`, `allowed` in words.
+
+    Example:
+        >>> about("geometry")["among"], about("image")["allowed"]
+        (('euclidean', 'smooth'), '0 to 999')
+    """
     return dict(next(one for one in fields(Choice) if one.name == name).metadata)
 
 
 def parameters_cell() -> str:
-    """The notebook's parameters: ``name = default  # what it says (what is allowed)``, a line for each field."""
+    """The notebook's parameters: ``name = default  # what it says (what is allowed)``, a line for each field.
+
+    Example:
+        >>> print(parameters_cell().splitlines()[1])
+        image = 912  # number of the test digit (0 to 999)
+    """
     lines = []
     for one in fields(Choice):
         default = f'"{one.default}"' if isinstance(one.default, str) else one.default
@@ -143,6 +161,11 @@ class Subject:
     name: in words. model: in eval mode. image: (1, C, H, W), values in [0, 1]. class_names: K.
     probabilities: the network's, (K,). stages: its stages, from fine to coarse (`helpers.forward.stages`).
     resolutions: height and width of each stage's maps.
+
+    Example:
+        >>> subject = load(Choice(image=0))
+        >>> subject.name, tuple(subject.image.shape), subject.resolutions
+        ('test digit 0', (1, 1, 28, 28), ((28, 28), (14, 14), (7, 7)))
     """
 
     name: str
@@ -171,6 +194,11 @@ def load(choice: Choice) -> Subject:
 
     Raises:
         ValueError: no photo in the file, or no such file.
+
+    Example:
+        >>> subject = load(Choice(data="digit", image=912))
+        >>> subject.label(subject.ranked[0])
+        'class 9 · > 99.9 %'
     """
     if choice.data == "digit":
         return _digit(choice.image)
@@ -225,7 +253,7 @@ def _subject(name: str, model: nn.Module, image: Tensor, class_names: tuple[str,
 # ---- what goes together ------------------------------------------------------------------------------------
 
 
-def uses_reference(choice: Choice) -> bool:
+def _uses_reference(choice: Choice) -> bool:
     """Whether something of the choice asks for an input without the evidence."""
     return choice.path == "straight" or choice.coordinates == "removal" or choice.level == "share"
 
@@ -235,6 +263,12 @@ def refusals(choice: Choice, classes: int | None = None, depth: int | None = Non
 
     Args:
         classes, depth: how many classes and stages the network has; None: those are not looked at.
+
+    Example:
+        >>> refusals(Choice())
+        []
+        >>> refusals(Choice(path="secant", coordinates="bounded"))
+        ['The secant takes no bounds, and these coordinates have some. Choose free, or another path.']
     """
     if classes is not None and choice.target >= classes:
         return [
@@ -265,7 +299,7 @@ def refusals(choice: Choice, classes: int | None = None, depth: int | None = Non
         and c.stage > depth,
         "The bounds 0 and 1 are those of pixels; behind a stage there are none. Choose free or removal, or the "
         "input (stage 0).": c.coordinates == "bounded" and c.stage > 0,
-        "Nothing active is a state of a stage. At the input choose blank.": uses_reference(c)
+        "Nothing active is a state of a stage. At the input choose blank.": _uses_reference(c)
         and c.reference == "nothing active"
         and c.stage == 0,
         "The secant takes no bounds, and these coordinates have some. Choose free, or another path.": bounded
@@ -279,7 +313,12 @@ def refusals(choice: Choice, classes: int | None = None, depth: int | None = Non
 
 
 def unused(choice: Choice) -> dict[str, str]:
-    """The fields that make no difference in a choice, each with the reason."""
+    """The fields that make no difference in a choice, each with the reason.
+
+    Example:
+        >>> unused(Choice(path="tangent"))["steps"]
+        'the tangent is one step'
+    """
     c = choice
     found = {}
     for name, data in (("image", "digit"), ("photo", "photo"), ("file", "file")):
@@ -295,8 +334,8 @@ def unused(choice: Choice) -> dict[str, str]:
     rules = {
         "rival": ("only the margin has a rival", c.score == "margin"),
         "amount": (f"{c.level} needs none", c.level in ("drop", "value", "share")),
-        "reference": ("only removal, straight and share ask for one", uses_reference(c)),
-        "blur": ("the reference is not blurred", uses_reference(c) and c.reference == "blurred"),
+        "reference": ("only removal, straight and share ask for one", _uses_reference(c)),
+        "blur": ("the reference is not blurred", _uses_reference(c) and c.reference == "blurred"),
         "width": ("the geometry is not smooth", c.geometry == "smooth" and c.path != "straight"),
         "geometry": ("a straight path does not turn", c.path != "straight"),
         "steps": ("the tangent is one step", c.path != "tangent"),
@@ -307,7 +346,12 @@ def unused(choice: Choice) -> dict[str, str]:
 
 
 def gradients(choice: Choice) -> int:
-    """About how many gradients a choice costs, both maps together."""
+    """About how many gradients a choice costs, both maps together.
+
+    Example:
+        >>> gradients(Choice(path="straight", steps=16)), gradients(Choice(path="tangent"))
+        (17, 2)
+    """
     if choice.preset:
         return 50 if choice.data == "digit" else 70
     path = {
@@ -322,19 +366,24 @@ def gradients(choice: Choice) -> int:
 
 
 def slow(choice: Choice) -> bool:
-    """Whether the panel waits for its button: photographs, and many gradients."""
+    """Whether the panel waits for its button: photographs, and many gradients.
+
+    Example:
+        >>> slow(Choice()), slow(Choice(steps=512)), slow(Choice(data="photo"))
+        (False, True, True)
+    """
     return choice.data != "digit" or gradients(choice) > SOON
 
 
 # ---- the members -------------------------------------------------------------------------------------------
 
 
-def class_of(choice: Choice, subject: Subject) -> int:
+def _class_of(choice: Choice, subject: Subject) -> int:
     """The explained class's number."""
     return subject.ranked[0] if choice.target < 0 else choice.target
 
 
-def score_of(choice: Choice) -> Score:
+def _score_of(choice: Choice) -> Score:
     """The score of a choice."""
     if choice.score == "margin":
         return Margin(None if choice.rival < 0 else choice.rival)
@@ -342,13 +391,18 @@ def score_of(choice: Choice) -> Score:
 
 
 def level_of(choice: Choice) -> Level | None:
-    """The level of a choice; None: all the way."""
+    """The level of a choice; None: all the way.
+
+    Example:
+        >>> level_of(Choice(level="drop", amount=3.0))
+        Drop(amount=3.0)
+    """
     if choice.level in ("boundary", "all the way"):
         return Boundary() if choice.level == "boundary" else None
     return {"drop": Drop, "value": Value, "share": Share}[choice.level](choice.amount)
 
 
-def coordinates_of(choice: Choice, subject: Subject) -> Coordinates:
+def _coordinates_of(choice: Choice, subject: Subject) -> Coordinates:
     """The coordinates of a choice."""
     reference = {
         "blank": 0.0,
@@ -360,19 +414,24 @@ def coordinates_of(choice: Choice, subject: Subject) -> Coordinates:
         inner = Removal(reference)
     else:
         bounds = (0.0, 1.0) if choice.coordinates == "bounded" else (None, None)
-        inner = Input(*bounds, reference if uses_reference(choice) else None)
+        inner = Input(*bounds, reference if _uses_reference(choice) else None)
     if choice.stage == 0:
         return inner
     return Layer(subject.stages[choice.stage - 1], inner, carried=choice.reference != "nothing active")
 
 
-def geometry_of(choice: Choice) -> Geometry:
+def _geometry_of(choice: Choice) -> Geometry:
     """The geometry of a choice."""
     return Smooth(choice.width) if choice.geometry == "smooth" else Euclidean()
 
 
 def path_of(choice: Choice) -> Path:
-    """The path of a choice."""
+    """The path of a choice.
+
+    Example:
+        >>> path_of(Choice(path="straight", steps=8))
+        Straight(steps=8)
+    """
     return PATHS[choice.path](*(() if choice.path == "tangent" else (choice.steps,)))
 
 
@@ -381,9 +440,14 @@ def member_of(choice: Choice, subject: Subject, path: Path | None = None) -> Non
 
     Raises:
         ValueError: the choices do not go together (the first of `refusals`).
+
+    Example:
+        >>> choice = Choice(score="margin", rival=4)
+        >>> member_of(choice, load(choice)).score
+        Margin(other=4)
     """
     reasons = refusals(
-        replace(choice, target=class_of(choice, subject)), len(subject.class_names), len(subject.stages)
+        replace(choice, target=_class_of(choice, subject)), len(subject.class_names), len(subject.stages)
     )
     if reasons:
         raise ValueError(reasons[0])
@@ -393,9 +457,9 @@ def member_of(choice: Choice, subject: Subject, path: Path | None = None) -> Non
     }.get(choice.readout, choice.readout.replace(" ", "_"))
     return NonlinearSaliency(
         subject.model,
-        score_of(choice),
-        coordinates_of(choice, subject),
-        geometry_of(choice),
+        _score_of(choice),
+        _coordinates_of(choice, subject),
+        _geometry_of(choice),
         path or path_of(choice),
         readout,
         choice.noise,
@@ -403,7 +467,7 @@ def member_of(choice: Choice, subject: Subject, path: Path | None = None) -> Non
     )
 
 
-def preset_of(choice: Choice, subject: Subject) -> presets.AtDepths:
+def _preset_of(choice: Choice, subject: Subject) -> presets.AtDepths:
     """The ready-made map for the kind of data."""
     return (presets.digits if choice.data == "digit" else presets.photographs)(subject.model)
 
@@ -415,6 +479,11 @@ class Comparison:
     target: the explained class. linear_map, nonlinear_map: (h, w), positive = supports the score, smoothed as
     chosen. linear, nonlinear: the records of N = 1 with their paths; of the preset those of its member at the
     input. member: the nonlinear member (of the preset: at the input).
+
+    Example:
+        >>> found = compare(Choice(level="drop", amount=1.0))
+        >>> tuple(found.linear_map.shape), found.failure, found.words().split(":")[0]
+        ((28, 28), '', 'test digit 912, class 9 · > 99.9 %')
     """
 
     choice: Choice
@@ -448,7 +517,7 @@ class Comparison:
     @property
     def lengths(self) -> tuple[float, float]:
         """Length of the linear step and of the nonlinear path, in the units of what they change, as drawn."""
-        linear, nonlinear = (_lengths(r.path_points[:, 0])[-1] for r in (self.linear, self.nonlinear))
+        linear, nonlinear = (plots._lengths(r.path_points[:, 0])[-1] for r in (self.linear, self.nonlinear))
         return float(linear), float(nonlinear)
 
     @property
@@ -489,16 +558,21 @@ def compare(choice: Choice) -> Comparison:
 
     Raises:
         ValueError: choices that do not go together, with the reason; no photo in the file.
+
+    Example:
+        >>> found = compare(Choice())
+        >>> found.missed > 1, bool(found.nonlinear.converged)
+        (True, True)
     """
     subject = load(choice)
-    target = class_of(choice, subject)
+    target = _class_of(choice, subject)
     if choice.preset:
         # checks the class
         reasons = refusals(choice, len(subject.class_names))
         if reasons:
             raise ValueError(reasons[0])
-        whole = preset_of(choice, subject).member(subject.image)
-        twins = [twin(member, StraightTangent()) for member in whole.members]
+        whole = _preset_of(choice, subject).member(subject.image)
+        twins = [_twin(member, StraightTangent()) for member in whole.members]
         maps = [mean.attribute(subject.image, target) for mean in (type(whole)(twins), whole)]
         member, linear = whole.members[0], twins[0]
         runs = [one.explain(subject.image, target, trace=True) for one in (linear, member)]
@@ -514,7 +588,7 @@ def compare(choice: Choice) -> Comparison:
     return Comparison(choice, subject, target, member, *runs, *smooth)
 
 
-def twin(member: NonlinearSaliency, path: Path) -> NonlinearSaliency:
+def _twin(member: NonlinearSaliency, path: Path) -> NonlinearSaliency:
     """The same member with another path."""
     return NonlinearSaliency(
         member.forward_func, member.score, member.coordinates, member.geometry, path, member.readout
@@ -532,13 +606,23 @@ def draw(choice: Choice = Choice()) -> Figure:
 
     Raises:
         ValueError: as `compare`.
+
+    Example:
+        >>> figure = draw(Choice(path="tangent"))
+        >>> len(figure.axes), figure.get_label().rpartition(". ")[2]
+        (5, 'The tangent is linear saliency, so both maps are the same.')
     """
     return picture(compare(choice))
 
 
 @plots._styled
 def picture(found: Comparison, size: float = 2.9) -> Figure:
-    """The picture of a comparison; see `draw`. size: width of a panel, in inches."""
+    """The picture of a comparison; see `draw`. size: width of a panel, in inches.
+
+    Example:
+        >>> [axes.get_title().splitlines()[0] for axes in picture(compare(Choice())).axes[1:3]]
+        ['linear', 'nonlinear: flow']
+    """
     choice, subject = found.choice, found.subject
     planes = [plots._plane("maps", m) for m in (found.linear_map, found.nonlinear_map)]
     percentile = 100.0 if choice.data == "digit" else 99.5
@@ -555,9 +639,7 @@ def picture(found: Comparison, size: float = 2.9) -> Figure:
         mesh = axes.imshow(plane, cmap=plots.COLOUR_MAPS["signed"], vmin=-limit, vmax=limit, extent=extent)
         plots._mark_negative(axes, plane, limit, extent, size)
     for axes in frames:
-        axes.set(xticks=[], yticks=[])
-        axes.spines[:].set_visible(True)
-        axes.spines[:].set_color("0.6")
+        plots._framed(axes)
     start = found.nonlinear.score_start.item()
     explained = textwrap.fill(f"{subject.name}, {subject.label(found.target)}", 40)
     names = ("preset, linear twin", "preset") if choice.preset else ("linear", f"nonlinear: {choice.path}")
@@ -589,7 +671,7 @@ def _draw_scores(axes, found: Comparison) -> None:
     for (name, run), colour, dash in styles:
         way = run.path_points[:, 0].detach()
         points = plots._refined(way, max(1, (96 if choice.data == "digit" else 48) // (len(way) - 1)))
-        along = _lengths(points)
+        along = plots._lengths(points.double()).cpu().numpy()
         scores = plots._scores(function, points)
         label = f"score on the {name} (length {number(along[-1])})"
         axes.plot(along, scores, color=colour, linestyle=dash, label=label)
@@ -598,7 +680,7 @@ def _draw_scores(axes, found: Comparison) -> None:
             label = "what the tangent promises there"
             axes.plot(along, promised.cpu(), color="black", linestyle=":", label=label)
         else:
-            places = _lengths(way)
+            places = plots._lengths(way.double()).cpu().numpy()
             axes.plot(places, np.interp(places, along, scores), "o", color=colour, markersize=4)
     if not found.all_the_way:
         level = found.nonlinear.level.item()
@@ -613,7 +695,14 @@ def _draw_scores(axes, found: Comparison) -> None:
 
 
 def score_at(found: Comparison):
-    """The score as a function of points of the path, (n, *B) -> (n,), without noise."""
+    """The score as a function of points of the path, (n, *B) -> (n,), without noise.
+
+    Example:
+        >>> found = compare(Choice())
+        >>> ends = score_at(found)(found.nonlinear.path_points[[0, -1], 0])
+        >>> bool((ends - torch.cat([found.nonlinear.score_start, found.nonlinear.score_end])).abs().max() < 1e-9)
+        True
+    """
     chart = found.member.coordinates.chart(found.subject.image, Forward(found.subject.model))
 
     def function(points: Tensor) -> Tensor:
@@ -622,12 +711,6 @@ def score_at(found: Comparison):
         return found.member.score(torch.cat(parts), found.target)
 
     return function
-
-
-def _lengths(points: Tensor) -> np.ndarray:
-    """Length of the way up to each of its points (T, ...), (T,)."""
-    steps = (points[1:] - points[:-1]).flatten(1).norm(dim=1)
-    return torch.cat([points.new_zeros(1), steps]).cumsum(0).double().cpu().numpy()
 
 
 def _score_name(choice: Choice) -> str:
@@ -645,7 +728,12 @@ def _map_name(choice: Choice) -> str:
 
 
 def number(value: float) -> str:
-    """Three significant digits, a true minus, and no minus before a zero."""
+    """Three significant digits, a true minus, and no minus before a zero.
+
+    Example:
+        >>> number(-7.5536), number(1234.5), number(0.00321), number(-1e-9)
+        ('−7.55', '1234', '0.003', '0')
+    """
     text = f"{value:.0f}" if abs(value) >= 100 else f"{value:.2f}" if abs(value) >= 0.01 else f"{value:.1g}"
     if abs(value) < 1e-6:
         text = "0"
@@ -653,7 +741,12 @@ def number(value: float) -> str:
 
 
 def percent(probability: float) -> str:
-    """A probability in per cent, without a false 100 or 0."""
+    """A probability in per cent, without a false 100 or 0.
+
+    Example:
+        >>> percent(0.1234), percent(0.99999)
+        ('12.3 %', '> 99.9 %')
+    """
     if probability > 0.9995:
         return "> 99.9 %"
     return "< 0.1 %" if probability < 0.001 else f"{100 * probability:.1f} %"
@@ -663,7 +756,12 @@ def percent(probability: float) -> str:
 
 
 def command(choice: Choice) -> str:
-    """The papermill run of the notebook that makes this choice's picture, for a shell; defaults are left out."""
+    """The papermill run of the notebook that makes this choice's picture, for a shell; defaults are left out.
+
+    Example:
+        >>> command(Choice(level="drop", geometry="smooth"))
+        'python -m helpers run 10_playground -p level=drop -p geometry=smooth'
+    """
     words = ["python", "-m", "helpers", "run", NOTEBOOK]
     for one in fields(Choice):
         value = getattr(choice, one.name)
@@ -680,9 +778,13 @@ def code(choice: Choice) -> str:
 
     Raises:
         ValueError: as `compare`.
+
+    Example:
+        >>> [line for line in code(Choice()).splitlines() if "coordinates=" in line]
+        ['    coordinates=Removal(reference=0.0),']
     """
     subject = load(choice)
-    target = class_of(choice, subject)
+    target = _class_of(choice, subject)
     needed = {"helpers.nonlinear": {"reduce"}, "helpers": {"plots"}}
 
     def written(value) -> str:
@@ -765,6 +867,12 @@ class Playground(ipywidgets.VBox):
         compute: the button. canvas: `helpers.widgets.Canvas` with picture, status and error.
         told: HTML, the picture in words. shown: the choice that the picture shows, or None.
         write: the button that fills command and code (Textareas).
+
+    Example:
+        >>> panel = Playground(Choice(path="secant", coordinates="free"))
+        >>> panel.controls["coordinates"].value = "removal"
+        >>> "The secant takes no bounds" in panel.why.value, panel.compute.disabled
+        (True, True)
     """
 
     def __init__(self, choice: Choice = Choice()):
@@ -900,7 +1008,7 @@ class Playground(ipywidgets.VBox):
             self.why.value = _alert(in_words(self.canvas.error)) if self.canvas.error else ""
             self.compute.disabled = self.write.disabled = True
             return
-        target = class_of(choice, self._subject)
+        target = _class_of(choice, self._subject)
         stopped = refusals(
             replace(choice, target=target), len(self._subject.class_names), len(self._subject.stages)
         )

@@ -886,6 +886,11 @@ def _refined(way: Tensor, between: int) -> Tensor:
     return torch.cat([points, way[-1:]])
 
 
+def _lengths(way: Tensor) -> Tensor:
+    """Euclidean length from the first point to each of the points (T, ...), (T,)."""
+    return torch.cat([way.new_zeros(1), (way[1:] - way[:-1]).flatten(1).norm(dim=1)]).cumsum(0)
+
+
 def _framed(axes) -> None:
     """A panel of a picture: a thin grey frame all around, no ticks."""
     axes.set(xticks=[], yticks=[])

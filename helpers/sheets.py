@@ -387,7 +387,7 @@ def score_path(
     )
     for axes, way in zip(figure.axes, ways.values(), strict=True):
         curve = axes.lines[0]
-        length = _lengths(way)
+        length = plots._lengths(way)
         if options.get("against", "length") == "share":
             length = length / max(float(length[-1]), np.finfo(float).tiny)
         heights = np.interp(length.cpu(), curve.get_xdata(), curve.get_ydata())
@@ -571,14 +571,9 @@ def _ratio(shape: Sequence[int]) -> float:
     return min(max(shape[0] / shape[1], 0.4), 2.5)
 
 
-def _lengths(way: Tensor) -> Tensor:
-    """Euclidean length from the first point to each of the points (T, ...), (T,)."""
-    return torch.cat([way.new_zeros(1), (way[1:] - way[:-1]).flatten(1).norm(dim=1)]).cumsum(0)
-
-
 def _evenly(way: Tensor, frames: int) -> list[int]:
     """Numbers of the points nearest to even distances along the path, ascending, none twice."""
-    length = _lengths(way.double())
+    length = plots._lengths(way.double())
     if length[-1] == 0:
         return [0]
     # The last point that moves: an example that has arrived stays where it is.

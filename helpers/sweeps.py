@@ -334,7 +334,12 @@ def _executor(workers: int | None, scheduler: str | None):
 
 
 def run_job(job: Job) -> str | None:
-    """Run one combination in a process of its own; None, or why it failed."""
+    """Run one combination in a process of its own; None, or why it failed.
+
+    Example:
+        >>> run_job(Job("no.ipynb", "build/no.ipynb", {}, {}, threads=1))
+        'no.ipynb: no such notebook. Every worker needs the notebook and the output under the same paths.'
+    """
     environment = {**os.environ, **dict.fromkeys(THREADS, str(job.threads))}
     for _ in range(ATTEMPTS):
         process = subprocess.Popen(
@@ -370,6 +375,12 @@ def _work() -> int:
     threading.Thread(target=watch, daemon=True).start()
     try:
         runs.run_notebook(source, destination, parameters, show_progress=False)
+    except FileNotFoundError as error:
+        # a worker elsewhere may not have the folders of the computer that sent the job
+        print(
+            f"{error} Every worker needs the notebook and the output under the same paths.", file=sys.stderr
+        )
+        return 1
     except OSError as error:
         print(f"could not be written: {error}. Make room and give the same command again.", file=sys.stderr)
         return 1
