@@ -377,9 +377,8 @@ def _work() -> int:
         runs.run_notebook(source, destination, parameters, show_progress=False)
     except FileNotFoundError as error:
         # a worker elsewhere may not have the folders of the computer that sent the job
-        print(
-            f"{error} Every worker needs the notebook and the output under the same paths.", file=sys.stderr
-        )
+        hint = "Every worker needs the notebook and the output under the same paths."
+        print(f"{error}. {hint}", file=sys.stderr)
         return 1
     except OSError as error:
         print(f"could not be written: {error}. Make room and give the same command again.", file=sys.stderr)
