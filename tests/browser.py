@@ -16,8 +16,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import nbformat
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
 SHOTS = ROOT / "build" / "browser"  # screenshots, for people to look at
@@ -88,14 +89,18 @@ class Lab:
 
     def open(self, page: Page, notebook: str) -> None:
         """Show a notebook, kernel ready."""
+        # Where the server is slow to name its kernels, the notebook asks for one.
+        question = page.get_by_role("dialog").get_by_text("Select kernel for")
+        page.add_locator_handler(question, lambda _: page.get_by_role("button", name="Select Kernel").click())
         page.goto(f"{self.url}/lab/tree/{notebook}?token={TOKEN}&reset")
         page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=120_000)
-        page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=120_000)
+        idle = page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")
+        expect(idle).to_be_visible(timeout=120_000)
 
 
 @contextmanager
 def jupyterlab(folder: Path, *notebooks: Path) -> Iterator[Lab]:
-    """A JupyterLab on copies of notebooks, with settings of its own; shut down with its kernels at the end.
+    """A JupyterLab on copies of notebooks without outputs, with settings of its own; shut down with its kernels.
 
     Args:
         folder: empty; everything that the server and the notebooks write goes here.
@@ -103,7 +108,12 @@ def jupyterlab(folder: Path, *notebooks: Path) -> Iterator[Lab]:
     work = folder / "notebooks"
     work.mkdir()
     for path in notebooks:
-        shutil.copy(path, work)
+        # what is seen in them is then of this run
+        notebook = nbformat.read(path, 4)
+        for cell in notebook.cells:
+            if cell.cell_type == "code":
+                cell.outputs, cell.execution_count = [], None
+        nbformat.write(notebook, work / path.name)
     for name, content in SETTINGS.items():
         file = folder / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -157,7 +167,7 @@ def _wait(url: str, server: subprocess.Popen, log: Path) -> None:
 
 def run_all(page: Page) -> None:
     """Run All Cells, by the menu."""
-    for _ in range(5):
+    for _ in range(10):
         # A kernel that is just starting calls itself idle, and loses what it was asked: cells without a number.
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_text("Run All Cells", exact=True).click()
