@@ -100,6 +100,25 @@ def pareto(cost: Sequence[float], quality: Sequence[float]) -> np.ndarray:
     return ~(no_dearer & no_worse & strictly).any(1)
 
 
+def front(rows: pd.DataFrame, task: str, part: str = "other classes") -> pd.DataFrame:
+    """The rows of the methods that nothing beats in both arithmetic and rank AUC, the cheapest first.
+
+    Controls and oracle cost nothing and compete for nothing: they are left out.
+
+    Example:
+        >>> front(table("specificity"), "digits")["method"].tolist()
+        ['Grad-CAM, last block', 'nonlinear, at the last block alone']
+    """
+    found = _that_cost(rows, task, part)
+    return found[pareto(found["work"], found["rank_auc"])].sort_values("work")
+
+
+def _that_cost(rows: pd.DataFrame, task: str, part: str) -> pd.DataFrame:
+    """The chosen rows of a task and part whose maps take any arithmetic."""
+    found = chosen(rows, task)
+    return found[(found["part"] == part) & (found["work"] > 0)]
+
+
 def measured_anew(count: int, seed: int = 0, smoothing: float = 4.0) -> pd.Series:
     """Mean rank AUC of the digits' preset and of the standard peers on so many grids, the best first.
 
@@ -162,13 +181,11 @@ def cost_figure(rows: pd.DataFrame, task: str, part: str = "other classes") -> F
         >>> cost_figure(table("specificity"), "digits").axes[0].get_xlabel()
         'arithmetic of one map, in forward passes'
     """
-    found = chosen(rows, task)
-    found = found[(found["part"] == part) & (found["work"] > 0)]
-    front = found[pareto(found["work"], found["rank_auc"])].sort_values("work")
+    found, best = _that_cost(rows, task, part), front(rows, task, part)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7.6, 4.6))
         axes = figure.subplots()
-        axes.plot(front["work"], front["rank_auc"], color="black", linewidth=1.0, drawstyle="steps-post")
+        axes.plot(best["work"], best["rank_auc"], color="black", linewidth=1.0, drawstyle="steps-post")
         for k, row in enumerate(found.itertuples()):
             axes.plot(
                 row.work,

@@ -49,6 +49,15 @@ def test_the_front_is_what_nothing_beats_in_both():
     assert isinstance(front, np.ndarray)
 
 
+@pytest.mark.parametrize("task", ["digits", "bundled photographs", "photographs"])
+def test_what_costs_nothing_is_not_on_the_front_and_hides_nothing(task):
+    front = scoreboard.front(scoreboard.table("specificity"), task)
+    assert len(front) >= 2
+    assert front["work"].is_monotonic_increasing
+    assert front["rank_auc"].is_monotonic_increasing
+    assert not front["method"].str.startswith(("control", "oracle")).any()
+
+
 def test_figures_have_a_line_and_a_point_a_method():
     curves = scoreboard.curves_figure(ROWS, "toy", [scoreboard.OURS, "bad"])
     left, right = curves.axes
