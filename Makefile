@@ -46,9 +46,10 @@ site: $(STAMP) ## build a static site of the executed notebooks, in build/site/h
 	$(BIN)/python -m sphinx -M html . build/site -c docs -W --keep-going -q
 	@echo "build/site/html/index.html"
 
-lint: $(STAMP) ## ruff, notebooks included
+lint: $(STAMP) ## ruff, notebooks included, and the floors of helpers (import-linter)
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
+	$(BIN)/lint-imports --no-cache
 
 format: $(STAMP) ## let ruff repair what it can
 	$(BIN)/python -m ruff check --fix .

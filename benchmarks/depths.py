@@ -11,11 +11,11 @@ import torch
 
 from benchmarks.common import HERE, write_table
 from benchmarks.specificity import BUNDLED_CLASSES
-from helpers.classifiers import load_classifier
-from helpers.depths import by_depth, mosaics, per_depth
-from helpers.evaluation import make_grids
-from helpers.photographs import load_photo, photo_folder, photograph
-from helpers.references import Blurred
+from helpers.measure.depths import by_depth, mosaics, per_depth
+from helpers.measure.grids import make_grids
+from helpers.saliency import Blurred
+from helpers.zoo.classifiers import load_classifier
+from helpers.zoo.photographs import load_photo, photo_folder, photograph
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """Faithfulness of ours, the peers and the controls: python -m benchmarks.faithfulness.
 
-Deletion and insertion with three fills, infidelity and sensitivity (`helpers.faithfulness`), and the class overlap
-(`helpers.sanity.class_overlap`), on single images: the class that the model puts first, and the one it puts second.
+Deletion and insertion with three fills, infidelity and sensitivity (`measure.faithfulness`), and the class overlap
+(`measure.sanity.class_overlap`), on single images: the class that the model puts first, and the one it puts second.
 Methods have the settings that they chose in benchmarks/specificity.csv; all maps get the same smoothing.
 
 Results are kept in build/faithfulness/, one file a method and image: an interrupted run goes on where it stopped.
@@ -21,24 +21,33 @@ from tqdm.auto import tqdm
 
 from benchmarks import specificity
 from benchmarks.common import HERE, write_table, write_whole
-from helpers import peers
-from helpers.coordinates import Input, Removal
-from helpers.evaluation import RANDOM, bootstrap_interval, paired_difference, smooth, sum_channels
-from helpers.faithfulness import (
-    Fill,
-    area,
-    fills,
-    infidelity,
-    perturbation_curve,
-    sensitivity,
+from helpers.measure.faithfulness import Fill, area, fills, infidelity, perturbation_curve, sensitivity
+from helpers.measure.grids import RANDOM
+from helpers.measure.maps import smooth, sum_channels
+from helpers.measure.peers import (
+    OWN_INK,
+    InputTimesGradient,
+    IntegratedGradients,
+    Occlusion,
+    OwnInk,
+    UniformRandom,
 )
-from helpers.mean import fitted
-from helpers.models import predict
-from helpers.nonlinear import NonlinearSaliency
-from helpers.paths import Flow, Straight, StraightTangent
-from helpers.references import Blurred, Constant
-from helpers.sanity import class_overlap
-from helpers.scores import LogOdds, LogProbability
+from helpers.measure.sanity import class_overlap
+from helpers.measure.statistics import bootstrap_interval, paired_difference
+from helpers.saliency import (
+    Blurred,
+    Constant,
+    Flow,
+    Input,
+    LogOdds,
+    LogProbability,
+    NonlinearSaliency,
+    Removal,
+    Straight,
+    StraightTangent,
+)
+from helpers.saliency.means import fitted
+from helpers.zoo.networks import predict
 
 CACHE = HERE.parent / "build" / "faithfulness"
 STEPS = 10
@@ -86,12 +95,12 @@ def contributions_of(model, reference, steps: int, window: int) -> dict[str, obj
 
     return {
         "tangent": at_input(StraightTangent()),
-        "input x gradient": peers.InputTimesGradient(model, score=score),
-        "Integrated Gradients": peers.IntegratedGradients(model, reference, steps, score=score),
-        "Occlusion": peers.Occlusion(model, reference, window, window, score=score),
+        "input x gradient": InputTimesGradient(model, score=score),
+        "Integrated Gradients": IntegratedGradients(model, reference, steps, score=score),
+        "Occlusion": Occlusion(model, reference, window, window, score=score),
         "straight": at_input(Straight(steps)),
         "flow, removal": NonlinearSaliency(model, score, Removal(reference), path=Flow(steps)),
-        "control: uniform random": peers.UniformRandom(),
+        "control: uniform random": UniformRandom(),
     }
 
 
@@ -116,7 +125,7 @@ def digits(count: int) -> Task:
         width=1.0,
         blur=4.0,
         reference=Constant(0.0),
-        methods=settled(made) | {RANDOM: peers.UniformRandom(), peers.OWN_INK: peers.OwnInk()},
+        methods=settled(made) | {RANDOM: UniformRandom(), OWN_INK: OwnInk()},
         contributions=contributions_of(made.model, Constant(0.0), 16, 2),
     )
 
@@ -141,7 +150,7 @@ def photographs(folder: File | None, side: int = 224) -> Task:
         width=8.0,
         blur=blur,
         reference=Blurred(blur),
-        methods=settled(made) | {RANDOM: peers.UniformRandom()},
+        methods=settled(made) | {RANDOM: UniformRandom()},
         contributions=contributions_of(made.model, Blurred(blur), 16, 32),
     )
 

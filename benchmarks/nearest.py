@@ -7,12 +7,9 @@ import pandas as pd
 import torch
 
 from benchmarks.common import write_table
-from helpers.coordinates import Input
-from helpers.datasets import mnist5k
-from helpers.models import digit_net
-from helpers.nonlinear import NonlinearSaliency
-from helpers.paths import Nearest
-from helpers.scores import Margin
+from helpers.saliency import Input, Margin, Nearest, NonlinearSaliency
+from helpers.zoo.datasets import mnist5k
+from helpers.zoo.networks import digit_net
 
 # beyond the boundary by more than the tolerance of the level, so that the strict test below holds
 LEVEL = 5e-3

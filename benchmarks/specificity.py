@@ -21,10 +21,8 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from benchmarks.common import HERE, write_table, write_whole
-from helpers import peers, presets
-from helpers.classifiers import load_classifier
-from helpers.datasets import mnist5k
-from helpers.evaluation import (
+from helpers.measure.cost import measured
+from helpers.measure.grids import (
     CENTRE,
     INK,
     METRICS,
@@ -32,19 +30,39 @@ from helpers.evaluation import (
     RANDOM,
     Grids,
     cell_maps,
-    compare,
     controls,
     grid_pointing,
     make_grids,
-    summarise,
 )
-from helpers.mean import GeometricMean
-from helpers.models import digit_net
-from helpers.nonlinear import NonlinearSaliency
-from helpers.paths import Path, StraightTangent
-from helpers.photographs import load_photo, photo_folder, photograph
-from helpers.references import Blurred
-from helpers.scores import Logit, LogOdds
+from helpers.measure.peers import (
+    BLURRED,
+    EDGES,
+    SQUARED,
+    BlurredGradient,
+    GradCam,
+    Gradient,
+    InputTimesGradient,
+    IntegratedGradients,
+    Occlusion,
+    SmoothGrad,
+    SobelEdges,
+    SquaredGradient,
+)
+from helpers.measure.statistics import compare, summarise
+from helpers.saliency import (
+    Blurred,
+    GeometricMean,
+    Logit,
+    LogOdds,
+    NonlinearSaliency,
+    Path,
+    StraightTangent,
+    presets,
+)
+from helpers.zoo.classifiers import load_classifier
+from helpers.zoo.datasets import mnist5k
+from helpers.zoo.networks import digit_net
+from helpers.zoo.photographs import load_photo, photo_folder, photograph
 
 CACHE = HERE.parent / "build" / "specificity"
 OURS = "nonlinear (preset)"
@@ -94,39 +112,36 @@ def peers_of(model, layer: nn.Module, reference, noises, windows) -> dict[str, d
     """The peers, each with the settings that it may choose from; every gradient with both scores."""
     contenders: dict[str, dict] = {
         "gradient": {
-            f"{name}, {kind}": peers.Gradient(model, magnitude=kind == "magnitude", score=score)
+            f"{name}, {kind}": Gradient(model, magnitude=kind == "magnitude", score=score)
             for name, score in SCORES.items()
             for kind in ("magnitude", "signed")
         },
-        "input x gradient": {
-            name: peers.InputTimesGradient(model, score=score) for name, score in SCORES.items()
-        },
+        "input x gradient": {name: InputTimesGradient(model, score=score) for name, score in SCORES.items()},
         "SmoothGrad": {
-            f"{name}, noise {noise:g}": peers.SmoothGrad(model, noise, 16, score=score)
+            f"{name}, noise {noise:g}": SmoothGrad(model, noise, 16, score=score)
             for name, score in SCORES.items()
             for noise in noises
         },
         "Integrated Gradients": {
-            name: peers.IntegratedGradients(model, reference, 12, score=score)
-            for name, score in SCORES.items()
+            name: IntegratedGradients(model, reference, 12, score=score) for name, score in SCORES.items()
         },
         "Occlusion": {
-            f"{name}, window {window}": peers.Occlusion(model, reference, window, window // 2, score=score)
+            f"{name}, window {window}": Occlusion(model, reference, window, window // 2, score=score)
             for name, score in SCORES.items()
             for window in windows
         },
     }
     contenders["Grad-CAM, last block"] = {
-        name: peers.GradCam(model, layer, score=score) for name, score in SCORES.items()
+        name: GradCam(model, layer, score=score) for name, score in SCORES.items()
     }
     return contenders
 
 
 def controls_of(model, widths) -> dict[str, dict]:
     return {
-        peers.EDGES: {"": peers.SobelEdges()},
-        peers.BLURRED: {f"{w:g} px": peers.BlurredGradient(model, width=w) for w in widths},
-        peers.SQUARED: {"": peers.SquaredGradient(model)},
+        EDGES: {"": SobelEdges()},
+        BLURRED: {f"{w:g} px": BlurredGradient(model, width=w) for w in widths},
+        SQUARED: {"": SquaredGradient(model)},
     }
 
 
@@ -260,7 +275,7 @@ def cost_of(task: Task, name: str, settings: str, repeats: int = 3) -> dict:
         return {"cost": "no pass", "work": 0.0, "seconds": 0.0}
     method = task.contenders[name][settings]
     image, target = task.reporting.images[:1], task.reporting.targets[:1, 0]
-    _, cost = peers.measured(method, image, target)
+    _, cost = measured(method, image, target)
     seconds = []
     for _ in range(repeats):
         begin = time.perf_counter()

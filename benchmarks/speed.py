@@ -10,12 +10,8 @@ from efficientnet_lite_pytorch import EfficientNet
 from matplotlib.figure import Figure
 
 from benchmarks.common import HERE, median_seconds, peak_bytes, write_table
-from helpers.coordinates import Input, Layer, Removal
-from helpers.levels import Drop
-from helpers.models import DigitNet
-from helpers.nonlinear import NonlinearSaliency
-from helpers.paths import Flow, Straight
-from helpers.scores import Logit
+from helpers.saliency import Drop, Flow, Input, Layer, Logit, NonlinearSaliency, Removal, Straight
+from helpers.zoo.networks import DigitNet
 
 STEPS = 8
 

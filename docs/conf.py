@@ -70,7 +70,7 @@ def improve_outputs(app: Sphinx, document: nodes.document) -> None:
     """Describe the images of outputs, give each its size and a link to itself; say where a live panel would be."""
     for bundle in document.findall(partial(is_element, name="mime_bundle")):
         # myst-nb reads descriptions from the metadata of the cell, which may have several figures; the plain text
-        # of an output that helpers.plots.show made is the figure's description.
+        # of an output that helpers.show.style.show made is the figure's description.
         texts = [part.astext() for part in bundle.children if part["mime_type"] == "text/plain"]
         for image in bundle.findall(nodes.image):
             image["alt"] = " ".join(" ".join(texts).split())

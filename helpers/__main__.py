@@ -115,13 +115,14 @@ def run(notebook, parameters, output, quiet):
     parameter that the notebook does not have, of another type or out of its range is refused before anything
     runs. Default output: build/runs/NOTEBOOK.ipynb.
     """
-    from helpers import runs
+    from helpers.run import execute as runs
+    from helpers.run.records import rounded
 
     source = runs.find(notebook)
     output = output or runs.ROOT / "build" / "runs" / source.name
     result = runs.run_notebook(source, output, unique(parameters, "-p"), show_progress=not quiet)
     for name, value in result.numbers.items():
-        click.echo(f"{name}: {runs.rounded(value, 6)}")
+        click.echo(f"{name}: {rounded(value, 6)}")
     click.echo(f"{runs.shown(result.notebook)} and {result.record.name}, in {result.seconds:.1f} s")
 
 
@@ -158,7 +159,8 @@ def sweep(notebook, grid, parameters, output, workers, scheduler, quiet):
       cluster = KubeCluster(name="maps", image="YOUR_IMAGE"); cluster.scale(10)
       print(cluster.scheduler_address)
     """
-    from helpers import runs, sweeps
+    from helpers.run import execute as runs
+    from helpers.run import sweeps
 
     source = runs.find(notebook)
     output = output or runs.ROOT / "build" / "sweeps" / source.stem
@@ -180,12 +182,13 @@ def sweep(notebook, grid, parameters, output, workers, scheduler, quiet):
 @click.argument("notebook", required=False)
 def list_(notebook):
     """List the notebooks with their measured run time, and the parameters of each with default and help."""
-    from helpers import notebooks, runs
+    from helpers.run import execute as runs
+    from helpers.run import parameters as parameter_cells
 
     for source in [runs.find(notebook)] if notebook else runs.walk(runs.ROOT / "notebooks"):
-        title, seconds = notebooks.head(source)
+        title, seconds = parameter_cells.head(source)
         click.echo(click.style(source.stem, bold=True) + f"  {title}" + (f"  ({seconds})" if seconds else ""))
-        for name, parameter in notebooks.parameters(source).items():
+        for name, parameter in parameter_cells.parameters(source).items():
             click.echo(f"    {name} = {parameter.default!r}  # {parameter.help}")
 
 
@@ -197,7 +200,7 @@ def list_(notebook):
 @quiet_option
 def run_all(notebooks, build, quiet):
     """Execute all notebooks in order, with their defaults (make run)."""
-    from helpers import runs
+    from helpers.run import execute as runs
 
     report = runs.run_all(notebooks or runs.ROOT / "notebooks", build or runs.ROOT / "build", not quiet)
     click.echo(str(report))
@@ -212,7 +215,7 @@ files_argument = click.argument("files", nargs=-1, type=click.Path(path_type=Pat
 @files_argument
 def execute(files):
     """Execute committed notebooks again, in place, in normal form (make notebooks); default: all."""
-    from helpers import runs
+    from helpers.run import execute as runs
 
     _each(files, runs.execute)
 
@@ -222,11 +225,12 @@ def execute(files):
 @click.option("--check", is_flag=True, help="Only say which are not in that form.")
 def normalise(files, check):
     """Bring notebooks to normal form, without executing them; default: all."""
-    from helpers import notebooks, runs
+    from helpers.run import execute as runs
+    from helpers.run import notebook_files
 
     def tidy(path):
         if not check:
-            notebooks.write(notebooks.normalise(notebooks.read(path)), path)
+            notebook_files.write(notebook_files.normalise(notebook_files.read(path)), path)
         return runs.check_form(path)
 
     _each(files, tidy)
@@ -234,7 +238,7 @@ def normalise(files, check):
 
 def _each(files, what) -> None:
     """Do something with each file; what it finds, or raises, is told, and makes the exit code 1."""
-    from helpers import runs
+    from helpers.run import execute as runs
 
     bad = False
     for path in files or runs.committed():

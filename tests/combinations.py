@@ -4,10 +4,22 @@ from dataclasses import dataclass
 
 import torch
 
-from helpers.coordinates import Coordinates, Input, Removal
-from helpers.geometry import Covariance, Euclidean, Geometry, Scaled
-from helpers.nonlinear import NonlinearSaliency
-from helpers.paths import Flow, Nearest, Path, Secant, Straight, Tangent
+from helpers.saliency import (
+    Coordinates,
+    Covariance,
+    Euclidean,
+    Flow,
+    Geometry,
+    Input,
+    Nearest,
+    NonlinearSaliency,
+    Path,
+    Removal,
+    Scaled,
+    Secant,
+    Straight,
+    Tangent,
+)
 
 FEATURES = 4
 

@@ -7,11 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from helpers.coordinates import Input
-from helpers.levels import Boundary
-from helpers.nonlinear import NonlinearSaliency
-from helpers.paths import Flow, Straight, Tangent
-from helpers.scores import Logit, LogOdds
+from helpers.saliency import Boundary, Flow, Input, Logit, LogOdds, NonlinearSaliency, Straight, Tangent
 
 MODEL = nn.Linear(4, 3).double()
 X = torch.randn(2, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))

@@ -17,11 +17,12 @@ from PIL import Image
 from safetensors import safe_open
 from torch import nn
 
-from helpers import batches
-from helpers.batches import METHODS, Recipe, save_maps, weights_digest, with_records
-from helpers.classifiers import Classifier
-from helpers.own import bring, image_set
-from helpers.presets import AtDepths
+from helpers.files import write_whole
+from helpers.lessons import saved_maps
+from helpers.lessons.saved_maps import METHODS, Recipe, save_maps, weights_digest, with_records
+from helpers.lessons.your_model import bring, image_set
+from helpers.saliency.presets import AtDepths
+from helpers.zoo.classifiers import Classifier
 
 SIDE = 20
 COUNT = 7
@@ -160,7 +161,7 @@ def test_the_second_call_computes_nothing(images, output, monkeypatch):
     def never(*arguments):
         raise AssertionError("computed again")
 
-    monkeypatch.setattr(batches, "with_records", never)
+    monkeypatch.setattr(saved_maps, "with_records", never)
     second = saved(images, output)
     assert (second.computed, second.found) == (0, COUNT)
     assert contents(second) == contents(first)
@@ -179,10 +180,10 @@ def test_an_interrupted_run_is_continued(last, images, output, monkeypatch):
             raise KeyboardInterrupt
         return real(*arguments)
 
-    monkeypatch.setattr(batches, "with_records", interrupted)
+    monkeypatch.setattr(saved_maps, "with_records", interrupted)
     with pytest.raises(KeyboardInterrupt):
         saved(images, output / "cut")
-    monkeypatch.setattr(batches, "with_records", real)
+    monkeypatch.setattr(saved_maps, "with_records", real)
     kept = 3 * last
     report = saved(images, output / "cut")
     assert (report.found, report.computed, report.damaged) == (kept, COUNT - kept, ())
@@ -194,7 +195,7 @@ SLOW = """
 import sys, time
 sys.path.insert(0, {tests!r})
 import test_batches
-from helpers.own import image_set
+from helpers.lessons.your_model import image_set
 from pathlib import Path
 
 made = test_batches.classifier()
@@ -233,7 +234,7 @@ def test_what_a_killed_run_left_behind_is_swept_up_later(images, output):
 
 
 def test_an_interruption_between_map_and_record_leaves_no_record(images, output, monkeypatch):
-    real, seen = batches._write, []
+    real, seen = write_whole, []
 
     def interrupted(path, content):
         seen.append(path.suffix)
@@ -241,10 +242,10 @@ def test_an_interruption_between_map_and_record_leaves_no_record(images, output,
             raise KeyboardInterrupt
         real(path, content)
 
-    monkeypatch.setattr(batches, "_write", interrupted)
+    monkeypatch.setattr(saved_maps, "write_whole", interrupted)
     with pytest.raises(KeyboardInterrupt):
         saved(images, output)
-    monkeypatch.setattr(batches, "_write", real)
+    monkeypatch.setattr(saved_maps, "write_whole", real)
     report = saved(images, output)
     assert (report.found, report.computed, report.damaged) == (1, COUNT - 1, ("1.png",))
 
@@ -306,7 +307,7 @@ def test_other_settings_are_not_mixed(images, output, monkeypatch):
         folders.add(report.folder)
     other = saved(images, output, made=classifier(seed=1))  # the same name, other weights
     larger = saved(images, output, made=Classifier("tiny", network(), classifier().class_names, SIDE + 4))
-    monkeypatch.setattr(batches, "_code", lambda: "another version of this package")
+    monkeypatch.setattr(saved_maps, "package_hash", lambda: "another version of this package")
     code = saved(images, output)
     folders |= {other.folder, larger.folder, code.folder}
     assert len(folders) == 7

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from helpers import notebooks, runs
 from helpers.bibliography import works
+from helpers.run import notebook_files
+from helpers.run.execute import committed, walk
 
 ROOT = Path(__file__).resolve().parent.parent
 HEADING = re.compile(r"^#+ References\n+", re.M)
@@ -14,7 +15,7 @@ HEADING = re.compile(r"^#+ References\n+", re.M)
 
 def references(path: Path) -> str:
     """The list of references of a notebook, "" if there is none."""
-    for cell in notebooks.read(path).cells:
+    for cell in notebook_files.read(path).cells:
         if cell.cell_type == "markdown" and HEADING.search(cell.source):
             return HEADING.split(cell.source)[1].split("\n\n")[0]
     return ""
@@ -29,7 +30,7 @@ def test_an_entry_is_written_as_one_line():
     assert list(works()) == sorted(works()), "in alphabetical order"
 
 
-@pytest.mark.parametrize("path", runs.walk(ROOT / "notebooks"), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", walk(ROOT / "notebooks"), ids=lambda path: path.stem)
 def test_references_of_a_notebook_are_those_of_the_file(path):
     lines = references(path).splitlines()
     assert lines, "no references"
@@ -49,7 +50,7 @@ def test_every_identifier_in_the_project_has_an_entry():
         ROOT / "data" / "README.md",
     ]
     text = {path.name: path.read_text(encoding="utf-8") for path in files}
-    text |= {p.name: "\n".join(c.source for c in notebooks.read(p).cells) for p in runs.committed()}
+    text |= {p.name: "\n".join(c.source for c in notebook_files.read(p).cells) for p in committed()}
     for name, content in text.items():
         content = re.sub(r"\s+", " ", content)
         for found in re.findall(r"arXiv:? ?(\d{4}\.\d{5})", content):

@@ -14,14 +14,11 @@ from efficientnet_lite_pytorch import EfficientNet
 from torch import nn
 from torchvision import models
 
-from helpers import classifiers, presets
-from helpers.classifiers import LITE0_WEIGHTS, Classifier, load_classifier, top_classes
-from helpers.coordinates import Input, Layer
-from helpers.forward import stages
-from helpers.nonlinear import NonlinearSaliency
-from helpers.paths import Straight
-from helpers.photographs import photographs
-from helpers.scores import Logit
+from helpers.saliency import Input, Layer, Logit, NonlinearSaliency, Straight, stages
+from helpers.saliency.presets import AtDepths
+from helpers.zoo import classifiers, datasets
+from helpers.zoo.classifiers import LITE0_WEIGHTS, Classifier, load_classifier, top_classes
+from helpers.zoo.photographs import photographs
 
 # a convolutional network that was trained, a residual one with in-place ReLUs, and a vision transformer; the
 # image sizes that keep the tests short
@@ -198,7 +195,7 @@ def cache(tmp_path, monkeypatch) -> Path:
     def refuse(url, *arguments, **options):
         raise URLError("no network here")
 
-    monkeypatch.setattr(classifiers, "CACHE_FOLDER", tmp_path)
+    monkeypatch.setattr(datasets, "CACHE_FOLDER", tmp_path)
     monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
     return tmp_path
 
@@ -227,7 +224,7 @@ def test_without_a_network_the_ways_out_are_told(cache):
 def test_the_real_download_compares_checksums(cache, monkeypatch):
     """torch's own function, fed with other bytes than those of the checksum in the file's name."""
     monkeypatch.undo()
-    monkeypatch.setattr(classifiers, "CACHE_FOLDER", cache)
+    monkeypatch.setattr(datasets, "CACHE_FOLDER", cache)
     wrong = cache / "wrong.pth"
     wrong.write_bytes(b"something else")
     monkeypatch.setattr(torch.hub, "urlopen", lambda *arguments, **options: open_with_headers(wrong))
@@ -371,7 +368,7 @@ def test_grad_cam_in_its_own_formula(loaded):
 
 def test_the_preset_for_photographs(loaded):
     side = NAMES[loaded.name]
-    preset = presets.AtDepths(loaded.model, depths=2, steps=2, competitors=1)
+    preset = AtDepths(loaded.model, depths=2, steps=2, competitors=1)
     saliency = preset.attribute(images(side), target=5)
     assert saliency.shape == (1, 1, side, side)
     assert saliency.isfinite().all()

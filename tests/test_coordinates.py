@@ -7,14 +7,23 @@ from captum.attr import LayerIntegratedGradients
 from combinations import REFUSED
 from torch import nn
 
-from helpers.coordinates import Input, Layer, Removal
-from helpers.forward import AtLayer, Forward
-from helpers.levels import Share
-from helpers.models import DigitNet
-from helpers.nonlinear import NonlinearSaliency
-from helpers.paths import Flow, Straight, Tangent
-from helpers.references import Blurred, Constant
-from helpers.scores import Logit, LogOdds
+from helpers.saliency import (
+    Blurred,
+    Constant,
+    Flow,
+    Input,
+    Layer,
+    Logit,
+    LogOdds,
+    NonlinearSaliency,
+    Removal,
+    Share,
+    Straight,
+    Tangent,
+)
+from helpers.saliency.cut import AtLayer
+from helpers.saliency.model import Forward
+from helpers.zoo.networks import DigitNet
 
 
 class Residual(nn.Module):

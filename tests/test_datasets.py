@@ -7,21 +7,20 @@ import pytest
 import torch
 from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 
-from helpers import datasets
-from helpers.datasets import (
-    Toy,
+from helpers.zoo import datasets
+from helpers.zoo.datasets import (
+    CACHE_FOLDER,
+    DATA_FOLDER,
     breast_cancer,
     digits,
-    found,
     image_split,
-    largest_effects,
     mnist5k,
     ring,
     torchvision_images,
-    toys,
     two_moons,
     wine,
 )
+from helpers.zoo.toys import Toy, found, largest_effects, toys
 
 TOYS = toys()
 NAMES = tuple(TOYS)
@@ -426,5 +425,5 @@ def test_image_split(mnist, monkeypatch):
 
 def test_data_folder_does_not_depend_on_the_working_directory(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    assert (datasets.DATA_FOLDER / "README.md").is_file()
-    assert datasets.CACHE_FOLDER.parent == datasets.DATA_FOLDER
+    assert (DATA_FOLDER / "README.md").is_file()
+    assert CACHE_FOLDER.parent == DATA_FOLDER

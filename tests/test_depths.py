@@ -10,14 +10,12 @@ from matplotlib.figure import Figure
 from torch import nn
 from torchvision import models as vision
 
-from helpers import depths
-from helpers.coordinates import Input, Layer
-from helpers.evaluation import Grids, bootstrap_interval
-from helpers.forward import blocks
-from helpers.models import predict
-from helpers.nonlinear import NonlinearSaliency
-from helpers.paths import StraightTangent
-from helpers.scores import Logit, LogOdds
+from helpers.measure.depths import by_depth, distinct_classes, mosaics, per_depth
+from helpers.measure.grids import Grids
+from helpers.measure.statistics import bootstrap_interval
+from helpers.saliency import Input, Layer, Logit, LogOdds, NonlinearSaliency, StraightTangent, blocks
+from helpers.show.numbers import depth_curve
+from helpers.zoo.networks import AnySize, predict, taking
 
 SIDE = 8
 
@@ -66,9 +64,9 @@ def photos(count=8, brightness=2.0):
 def depth_table(function, images=None, **options):
     model = Colours(function)
     own, targets = photos()
-    grids = depths.mosaics(model, own if images is None else images, targets)
+    grids = mosaics(model, own if images is None else images, targets)
     options = {"square": 1, "show_progress": False} | options
-    return depths.by_depth(model, grids, 0.0, **options)
+    return by_depth(model, grids, 0.0, **options)
 
 
 # ---- blocks ------------------------------------------------------------------------------------------------
@@ -136,24 +134,24 @@ def test_blocks_want_one_image(shape):
 def test_a_network_of_one_size_gets_resized_images_and_others_stay_as_they_are():
     model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 2))
     wide = torch.rand(2, 3, 8, 8)
-    any_size = depths.taking(model, wide, 4)
-    assert isinstance(any_size, depths.AnySize)
+    any_size = taking(model, wide, 4)
+    assert isinstance(any_size, AnySize)
     small = nn.functional.interpolate(wide, (4, 4), mode="bilinear", antialias=True)
     assert torch.allclose(any_size(wide), model(small))
-    assert depths.taking(model, wide[..., :4, :4], 4) is model
+    assert taking(model, wide[..., :4, :4], 4) is model
 
 
 def test_vision_transformers_take_mosaics_through_any_size():
     model = vision.VisionTransformer(32, 8, num_layers=1, num_heads=1, hidden_dim=8, mlp_dim=8, num_classes=5)
     wide = torch.rand(1, 3, 64, 64)
-    any_size = depths.taking(model.eval(), wide, 32)
+    any_size = taking(model.eval(), wide, 32)
     assert any_size(wide).shape == (1, 5)
     assert list(blocks(any_size, wide)) == ["model.conv_proj"]
 
 
 def test_distinct_classes_have_the_largest_product():
     probabilities = torch.rand(4, 5, generator=torch.Generator().manual_seed(3)).softmax(1)
-    found = depths.distinct_classes(probabilities).tolist()
+    found = distinct_classes(probabilities).tolist()
     best = max(
         itertools.permutations(range(5), 4),
         key=lambda p: np.prod([probabilities[i, k] for i, k in enumerate(p)]),
@@ -162,9 +160,9 @@ def test_distinct_classes_have_the_largest_product():
 
 
 def test_distinct_classes_are_the_first_ones_where_these_differ():
-    assert depths.distinct_classes(torch.tensor([[0.1, 0.9], [0.6, 0.4]])).tolist() == [1, 0]
+    assert distinct_classes(torch.tensor([[0.1, 0.9], [0.6, 0.4]])).tolist() == [1, 0]
     # two of one kind: the surer one keeps it, zeros and all
-    assert depths.distinct_classes(torch.tensor([[1.0, 0.0], [0.7, 0.3]])).tolist() == [0, 1]
+    assert distinct_classes(torch.tensor([[1.0, 0.0], [0.7, 0.3]])).tolist() == [0, 1]
 
 
 @pytest.mark.parametrize(
@@ -173,13 +171,13 @@ def test_distinct_classes_are_the_first_ones_where_these_differ():
 )
 def test_distinct_classes_refuse(probabilities, words):
     with pytest.raises(ValueError, match=f"probabilities: .*{words}"):
-        depths.distinct_classes(probabilities)
+        distinct_classes(probabilities)
 
 
 def test_mosaics_keep_order_and_rank_the_classes():
     images, targets = photos(9)
     model = Colours(torch.relu)
-    grids = depths.mosaics(model, images, targets)
+    grids = mosaics(model, images, targets)
     assert isinstance(grids, Grids)
     assert len(grids) == 2  # the ninth is left over
     assert grids.members.tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]
@@ -196,10 +194,10 @@ def test_mosaics_refuse():
     images, targets = photos()
     model = Colours(torch.relu)
     with pytest.raises(ValueError, match="four distinct classes in a mosaic; got"):
-        depths.mosaics(model, images, torch.tensor([0, 1, 2, 2, 0, 1, 2, 3]))
+        mosaics(model, images, torch.tensor([0, 1, 2, 2, 0, 1, 2, 3]))
     for wrong in ((images[:3], targets[:3]), (images, targets[:4]), (images[0], targets[0])):
         with pytest.raises(ValueError, match="images, targets: expected shapes"):
-            depths.mosaics(model, *wrong)
+            mosaics(model, *wrong)
 
 
 # ---- every depth -------------------------------------------------------------------------------------------
@@ -246,9 +244,9 @@ def test_one_step_of_the_straight_path_may_miss_the_slope_that_more_steps_find()
 def test_the_residual_is_the_completeness_error_of_every_class():
     model = Colours(torch.tanh)
     images, targets = photos(4, 0.5)
-    grids = depths.mosaics(model, images, targets)
+    grids = mosaics(model, images, targets)
     reference = lambda inputs: 0.1 * inputs  # noqa: E731
-    table = depths.by_depth(model, grids, reference, score=LogOdds(), square=1, show_progress=False)
+    table = by_depth(model, grids, reference, score=LogOdds(), square=1, show_progress=False)
     for depth, place in enumerate(
         (Input(reference=reference), Layer(model.stack[0], Input(reference=reference)))
     ):
@@ -263,10 +261,8 @@ def test_the_residual_is_the_completeness_error_of_every_class():
 def test_modules_may_be_named_and_the_model_stays_as_it_was():
     model = Colours(torch.relu)
     images, targets = photos(4)
-    grids = depths.mosaics(model, images, targets)
-    table = depths.by_depth(
-        model, grids, 0.0, {"mine": model.stack[1]}, Logit(), square=1, show_progress=False
-    )
+    grids = mosaics(model, images, targets)
+    table = by_depth(model, grids, 0.0, {"mine": model.stack[1]}, Logit(), square=1, show_progress=False)
     assert list(table["module"].unique()) == ["input", "mine"]
     assert table["member"].tolist() == [0, 1, 2, 3] * 2
     assert table["rank"].tolist() == [3, 2, 1, 0] * 2
@@ -285,7 +281,7 @@ def test_by_depth_refuses_what_is_no_score_and_squares_that_do_not_fit():
 
 def test_the_summary_has_means_medians_and_their_intervals_by_photo():
     table = pd.concat([depth_table(lambda v: v.clamp(max=2.35)), depth_table(lambda v: v**2)])
-    summary = depths.per_depth(table, samples=50, seed=1)
+    summary = per_depth(table, samples=50, seed=1)
     assert summary.index.tolist() == [0, 1, 2]
     first = table[table["depth"] == 0]
     for name, statistic in (("gain", np.mean), ("residual", np.median)):
@@ -295,8 +291,8 @@ def test_the_summary_has_means_medians_and_their_intervals_by_photo():
 
 
 def test_the_curve_shows_both_members_above_and_the_residual_below():
-    summary = depths.per_depth(depth_table(lambda v: v**2), samples=20)
-    figure = depths.depth_curve(summary, title="a network")
+    summary = per_depth(depth_table(lambda v: v**2), samples=20)
+    figure = depth_curve(summary, title="a network")
     assert type(figure) is Figure
     top, below = figure.axes
     curves = {line.get_label(): line for line in top.lines + below.lines}
@@ -305,14 +301,14 @@ def test_the_curve_shows_both_members_above_and_the_residual_below():
         assert list(curves[name].get_xdata()) == [0, 1, 2]
     assert top.get_title() == "a network"
     assert below.get_yscale() == "linear"  # 0 after the last block has no logarithm
-    assert depths.depth_curve(summary.iloc[:2]).axes[1].get_yscale() == "log"
+    assert depth_curve(summary.iloc[:2]).axes[1].get_yscale() == "log"
 
 
 def test_summary_and_curve_refuse_other_tables():
     table = depth_table(torch.relu)
     with pytest.raises(ValueError, match="table: expected rows with the columns of by_depth"):
-        depths.per_depth(table.drop(columns="gain"))
+        per_depth(table.drop(columns="gain"))
     with pytest.raises(ValueError, match="got 0 rows"):
-        depths.per_depth(table.iloc[:0])
+        per_depth(table.iloc[:0])
     with pytest.raises(ValueError, match="without residual low"):
-        depths.depth_curve(depths.per_depth(table, samples=5).drop(columns="residual low"))
+        depth_curve(per_depth(table, samples=5).drop(columns="residual low"))

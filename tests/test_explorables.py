@@ -9,8 +9,8 @@ import ipywidgets
 import pytest
 import torch
 
-from helpers import datasets, explorables, notebooks
-from helpers.explorables import (
+from helpers.lessons import sliders
+from helpers.lessons.sliders import (
     AtEveryDepth,
     flow_in_steps,
     flow_in_units,
@@ -18,14 +18,14 @@ from helpers.explorables import (
     part_of_the_way,
     tangent_misses,
 )
-from helpers.geometry import Scaled
-from helpers.models import digit_net
-from helpers.nonlinear import NonlinearSaliency
-from helpers.paths import Flow
-from helpers.scores import Logit
-from helpers.widgets import live
+from helpers.run import notebook_files
+from helpers.saliency import Flow, Logit, NonlinearSaliency, Scaled
+from helpers.show.live import live
+from helpers.zoo.datasets import mnist5k
+from helpers.zoo.networks import digit_net
+from helpers.zoo.toys import toys
 
-TOYS = datasets.toys()
+TOYS = toys()
 FLAT = [name for name, toy in TOYS.items() if toy.extent]
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 EXTENT = (-1.5, 1.5, -1.5, 1.5)
@@ -134,7 +134,7 @@ def test_one_feature_moved_tells_model_and_tangent(change):
 def film():
     torch.manual_seed(0)
     model = digit_net()
-    image = datasets.mnist5k().test_inputs[[5]]
+    image = mnist5k().test_inputs[[5]]
     return AtEveryDepth(model, image, int(model(image).argmax()), 0.0, 64, {"features": model.features})
 
 
@@ -217,9 +217,9 @@ def test_a_slider_moves_the_picture():
 @pytest.mark.parametrize("number", ["02", "03", "05", "06", "08"])
 def test_the_panel_is_in_its_notebook_with_a_picture_for_those_without_a_kernel(number):
     (path,) = NOTEBOOKS.glob(f"{number}_*.ipynb")
-    sources = [cell.source for cell in notebooks.read(path).cells if cell.cell_type == "code"]
+    sources = [cell.source for cell in notebook_files.read(path).cells if cell.cell_type == "code"]
     panels = [k for k, source in enumerate(sources) if "live(" in source and source.endswith("\npanel")]
     assert len(panels) == 1
     assert "plots.show(" in sources[panels[0] - 1]
-    drawn = {name for name in dir(explorables) if not name.startswith("_")} | {"film.draw"}
+    drawn = {name for name in dir(sliders) if not name.startswith("_")} | {"film.draw"}
     assert any(f"{name}(" in sources[panels[0] - 1] and name in sources[panels[0]] for name in drawn)

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from helpers import faithfulness as faith
-from helpers.references import Blurred, Constant, OwnMean, OwnNoise
-from helpers.scores import Logit, LogProbability
+from helpers.measure import faithfulness
+from helpers.measure.faithfulness import fills, infidelity, perturbation_curve, rank_agreement, sensitivity
+from helpers.saliency import Blurred, Constant, Logit, LogProbability, OwnMean, OwnNoise
 
 
 class Weighted(nn.Module):
@@ -31,7 +31,7 @@ EMPTY = Constant(0.0)
 
 
 def curve(saliency, kind, fill=EMPTY, steps=4, **options):
-    return faith.perturbation_curve(
+    return perturbation_curve(
         MODEL, IMAGES, TARGET, saliency, fill, kind, square=1, steps=steps, scores=(Logit(),), **options
     )[0, 0]
 
@@ -56,7 +56,7 @@ def test_all_scores_come_from_the_same_passes():
         calls.append(len(images))
         return MODEL(images)
 
-    both = faith.perturbation_curve(
+    both = perturbation_curve(
         model, IMAGES, TARGET, WEIGHTS[None], EMPTY, "deletion", 1, 4, (Logit(), LogProbability())
     )
     assert both.shape == (2, 1, 5)
@@ -74,25 +74,25 @@ def test_squares_are_filled_whole():
     saliency = torch.zeros(1, 4, 4)
     saliency[0, 2, 1] = 5.0  # in the lower left square of 2 x 2 pixels
     images = torch.ones(1, 3, 4, 4)
-    faith.perturbation_curve(model, images, TARGET, saliency, EMPTY, "deletion", 2, 4)
+    perturbation_curve(model, images, TARGET, saliency, EMPTY, "deletion", 2, 4)
     assert (seen[1][:, :, 2:, :2] == 0).all()
     assert seen[1].sum() == 3 * 12
 
 
 def test_ties_are_in_a_seeded_random_order():
     flat = torch.zeros(2, 6, 6)
-    first = faith.order(flat, 1)
-    assert torch.equal(first, faith.order(flat, 1))
-    assert not torch.equal(first, faith.order(flat, 1, seed=1))
+    first = faithfulness.order(flat, 1)
+    assert torch.equal(first, faithfulness.order(flat, 1))
+    assert not torch.equal(first, faithfulness.order(flat, 1, seed=1))
     assert torch.equal(first.sort(1).values, torch.arange(36).expand(2, -1))
     assert not torch.equal(first[0], torch.arange(36))
 
 
 def test_area_is_the_mean_height():
-    assert faith.area(torch.tensor([1.0, 1.0, 1.0])) == 1
-    assert faith.area(torch.tensor([2.0, 0.0, 0.0])) == 0.5
+    assert faithfulness.area(torch.tensor([1.0, 1.0, 1.0])) == 1
+    assert faithfulness.area(torch.tensor([2.0, 0.0, 0.0])) == 0.5
     with pytest.raises(ValueError, match="two values"):
-        faith.area(torch.tensor([1.0]))
+        faithfulness.area(torch.tensor([1.0]))
 
 
 def scored(images):
@@ -101,12 +101,12 @@ def scored(images):
 
 @pytest.mark.parametrize("factor", [1.0, 3.0])
 def test_right_contributions_up_to_a_factor_have_no_infidelity(factor):
-    value = faith.infidelity(scored, IMAGES, factor * WEIGHTS[None], EMPTY, 1)
+    value = infidelity(scored, IMAGES, factor * WEIGHTS[None], EMPTY, 1)
     torch.testing.assert_close(value, torch.zeros(1).double(), atol=1e-6, rtol=0)
 
 
 def test_contributions_that_tell_nothing_have_infidelity_1():
-    assert faith.infidelity(scored, IMAGES, torch.zeros(1, 2, 2), EMPTY, 1).item() == pytest.approx(1)
+    assert infidelity(scored, IMAGES, torch.zeros(1, 2, 2), EMPTY, 1).item() == pytest.approx(1)
 
 
 def test_infidelity_by_hand_with_every_image_as_if_alone():
@@ -120,7 +120,7 @@ def test_infidelity_by_hand_with_every_image_as_if_alone():
         seen.append(x[:, 0].clone())
         return model(x)[:, 0]
 
-    values = faith.infidelity(function, images, wrong, EMPTY, 1, samples=20)
+    values = infidelity(function, images, wrong, EMPTY, 1, samples=20)
     changed = torch.cat([x for x in seen if len(x) > 1])
     replaced = torch.stack([x == 0 for x in changed[:20]]).double()  # of the first image, in captum's passes
     claimed, change = ((replaced * w.double()).flatten(1).sum(1) for w in (wrong[0], weights))
@@ -134,38 +134,38 @@ def test_infidelity_by_hand_with_every_image_as_if_alone():
 
 
 def test_infidelity_of_a_score_that_does_not_move_is_not_a_number():
-    assert faith.infidelity(lambda x: torch.ones(len(x)), IMAGES, WEIGHTS[None], EMPTY, 1).isnan().all()
+    assert infidelity(lambda x: torch.ones(len(x)), IMAGES, WEIGHTS[None], EMPTY, 1).isnan().all()
 
 
 def test_sensitivity_of_a_constant_map_is_0_and_of_a_shaking_one_is_not():
     torch.manual_seed(7)
     before = torch.random.get_rng_state()
-    still = faith.sensitivity(lambda x: torch.ones_like(x), IMAGES)
-    moving = faith.sensitivity(lambda x: (x - 1) * 1e6 + 1, IMAGES)
+    still = sensitivity(lambda x: torch.ones_like(x), IMAGES)
+    moving = sensitivity(lambda x: (x - 1) * 1e6 + 1, IMAGES)
     assert still.item() == 0
     assert moving.item() > 1
     assert torch.equal(before, torch.random.get_rng_state())
 
 
 def test_sensitivity_of_the_identity_is_the_relative_size_of_the_noise():
-    value = faith.sensitivity(lambda x: x, torch.ones(1, 3, 40, 40), radius=0.03, samples=3)
+    value = sensitivity(lambda x: x, torch.ones(1, 3, 40, 40), radius=0.03, samples=3)
     # uniform noise in +-r has a standard deviation of r / sqrt(3)
     assert value.item() == pytest.approx(0.03 / 3**0.5, rel=0.05)
 
 
 def test_rank_agreement_knows_what_is_better():
     table = pd.DataFrame({"rise": [1.0, 2, 3], "fall": [3.0, 2, 1], "flat": [1.0, 1, 1]}, index=list("abc"))
-    agreement = faith.rank_agreement(table, {"rise": True, "fall": False, "flat": True})
+    agreement = rank_agreement(table, {"rise": True, "fall": False, "flat": True})
     assert agreement.loc["rise", "fall"] == pytest.approx(1)
     assert np.isnan(agreement.loc["rise", "flat"])
-    assert faith.rank_agreement(table, {"rise": True, "fall": True, "flat": True}).loc[
+    assert rank_agreement(table, {"rise": True, "fall": True, "flat": True}).loc[
         "rise", "fall"
     ] == pytest.approx(-1)
 
 
 def test_fills_are_the_mean_a_blur_and_noise():
     images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    found = {name: fill(images) for name, fill in faith.fills(3.0, seed=1).items()}
+    found = {name: fill(images) for name, fill in fills(3.0, seed=1).items()}
     assert list(found) == ["mean", "blurred", "noise"]
     torch.testing.assert_close(found["mean"][0, 1, 5, 5], images[0, 1].mean())
     torch.testing.assert_close(found["blurred"], Blurred(3.0)(images))
@@ -187,11 +187,11 @@ def test_fills_are_the_mean_a_blur_and_noise():
         (lambda: curve(WEIGHTS[None], "deletion", steps=5), "at most one a square, 4"),
         (lambda: curve(WEIGHTS[None], "deletion", steps=0), "steps"),
         (lambda: curve(WEIGHTS[None], "deletion", fill=lambda x: x[:, :, :1]), "fill: expected images"),
-        (lambda: faith.infidelity(scored, IMAGES, torch.ones(1, 3, 3), EMPTY, 1), "contributions"),
-        (lambda: faith.infidelity(scored, IMAGES, WEIGHTS[None], EMPTY, 1, samples=0), "samples"),
-        (lambda: faith.sensitivity(lambda x: x, IMAGES, radius=0.0), "radius"),
-        (lambda: faith.rank_agreement(pd.DataFrame({"a": [1.0, 2, 3]}), {}), "better"),
-        (lambda: faith.rank_agreement(pd.DataFrame({"a": [1.0, 2]}), {"a": True}), "three methods"),
+        (lambda: infidelity(scored, IMAGES, torch.ones(1, 3, 3), EMPTY, 1), "contributions"),
+        (lambda: infidelity(scored, IMAGES, WEIGHTS[None], EMPTY, 1, samples=0), "samples"),
+        (lambda: sensitivity(lambda x: x, IMAGES, radius=0.0), "radius"),
+        (lambda: rank_agreement(pd.DataFrame({"a": [1.0, 2, 3]}), {}), "better"),
+        (lambda: rank_agreement(pd.DataFrame({"a": [1.0, 2]}), {"a": True}), "three methods"),
     ],
 )
 def test_bad_arguments_are_told(call, message):

@@ -7,7 +7,7 @@ from torch import nn
 
 from benchmarks import faithfulness as bench
 from benchmarks import specificity
-from helpers.references import Constant
+from helpers.saliency import Constant
 
 
 class Ink(nn.Module):

@@ -1,12 +1,12 @@
-"""helpers.forward: the blocks and stages of image networks."""
+"""helpers.saliency.model: the blocks and stages of image networks."""
 
 import pytest
 import torch
 import torchvision
 from torch import nn
 
-from helpers.forward import blocks, stages
-from helpers.models import digit_net
+from helpers.saliency import blocks, stages
+from helpers.zoo.networks import digit_net
 
 IMAGE = torch.rand(1, 3, 64, 64)
 

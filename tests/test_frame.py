@@ -15,7 +15,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from benchmarks.specificity import headline
-from helpers import notebooks
+from helpers.run import notebook_files
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -185,4 +185,4 @@ def test_the_tables_in_the_readme_are_those_of_the_benches():
 
 def test_the_picture_in_the_readme_is_one_of_the_suite():
     picture = (ROOT / "notebooks" / "images" / "tangent_and_flow.png").read_bytes()
-    assert picture in notebooks.figures(notebooks.read(ROOT / "notebooks" / "00_index.ipynb"))
+    assert picture in notebook_files.figures(notebook_files.read(ROOT / "notebooks" / "00_index.ipynb"))

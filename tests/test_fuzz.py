@@ -9,12 +9,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from helpers.coordinates import Input, Layer, Removal
-from helpers.geometry import Covariance, Euclidean, Scaled, Smooth
-from helpers.levels import Boundary, Drop, Share, Value
-from helpers.nonlinear import NonlinearSaliency
-from helpers.paths import Flow, Nearest, Secant, Straight, Tangent
-from helpers.scores import Logit, LogOdds, LogProbability, Margin
+from helpers.saliency import (
+    Boundary,
+    Covariance,
+    Drop,
+    Euclidean,
+    Flow,
+    Input,
+    Layer,
+    Logit,
+    LogOdds,
+    LogProbability,
+    Margin,
+    Nearest,
+    NonlinearSaliency,
+    Removal,
+    Scaled,
+    Secant,
+    Share,
+    Smooth,
+    Straight,
+    Tangent,
+    Value,
+)
 
 CONFIGURATIONS = 2000
 BATCHES = 20

@@ -2,9 +2,8 @@ import pytest
 import torch
 from combinations import COVARIANCE, SCALED
 
-from helpers.geometry import Covariance, Euclidean, Scaled, Smooth
-from helpers.references import Blurred, Constant, DataMean
-from helpers.smoothing import gaussian_blur, smoothing_matrix
+from helpers.saliency import Blurred, Constant, Covariance, DataMean, Euclidean, Scaled, Smooth, gaussian_blur
+from helpers.saliency.smoothing import smoothing_matrix
 
 GEOMETRIES = [
     (Euclidean(), (4,)),

@@ -7,16 +7,31 @@ from captum.attr import InputXGradient, NoiseTunnel, visualization
 from captum.metrics import infidelity, sensitivity_max
 from torch import nn
 
-from helpers import presets
-from helpers.contrast import Largest, Softmax
-from helpers.coordinates import Input, Layer, Removal
-from helpers.levels import Drop
-from helpers.mean import GeometricMean, Mean
-from helpers.models import Normalised
-from helpers.nonlinear import NonlinearSaliency, reduce
-from helpers.paths import Flow, Nearest, Secant, Straight, StraightTangent, Stretch, Tangent
-from helpers.references import Blurred
-from helpers.scores import Logit, LogOdds
+from helpers.saliency import (
+    Blurred,
+    Drop,
+    Flow,
+    GeometricMean,
+    Input,
+    Largest,
+    Layer,
+    Logit,
+    LogOdds,
+    Mean,
+    Nearest,
+    NonlinearSaliency,
+    Removal,
+    Secant,
+    Softmax,
+    Straight,
+    StraightTangent,
+    Stretch,
+    Tangent,
+    presets,
+    reduce,
+)
+from helpers.saliency.presets import AtDepths
+from helpers.zoo.networks import Normalised
 
 
 @pytest.fixture
@@ -281,7 +296,7 @@ def test_the_digits_preset(images):
 def test_the_photographs_preset_takes_any_classifier(build, size, depths):
     torch.manual_seed(0)
     model = Normalised(build(weights=None), [0.5] * 3, [0.25] * 3).eval()
-    preset = presets.AtDepths(model, steps=1, competitors=1)
+    preset = AtDepths(model, steps=1, competitors=1)
     images = torch.rand(1, 3, size, size)
     assert preset.attribute(images, target=3).shape == (1, 1, size, size)
     assert len(preset.explain(images, target=3)) == depths
@@ -290,7 +305,7 @@ def test_the_photographs_preset_takes_any_classifier(build, size, depths):
     with pytest.raises(TypeError, match="expected a module"):
         presets.photographs(lambda x: x)
     with pytest.raises(ValueError, match=r"AtDepths\(depths\): expected an integer of at least 1; got 0"):
-        presets.AtDepths(model, depths=0)
+        AtDepths(model, depths=0)
 
 
 def test_normalised_speaks_pixels():

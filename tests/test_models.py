@@ -8,13 +8,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.svm import SVC
 from torch import nn
 
-from helpers import models
-from helpers.datasets import Split, breast_cancer, digits, mnist5k, ring, two_moons
-from helpers.models import (
+from helpers.zoo import datasets, networks
+from helpers.zoo.datasets import Split, breast_cancer, digits, mnist5k, ring, two_moons
+from helpers.zoo.kernel_machines import KernelMachine
+from helpers.zoo.networks import (
     DIGIT_NET_FILE,
     DIGIT_NET_SHA256,
     DigitNet,
-    KernelMachine,
     accuracy,
     digit_net,
     fit,
@@ -321,7 +321,7 @@ def test_a_changed_file_is_refused(tmp_path, monkeypatch):
     damaged[len(damaged) // 2] ^= 1
     path = tmp_path / "digit_net.pt"
     path.write_bytes(bytes(damaged))
-    monkeypatch.setattr(models, "DIGIT_NET_FILE", path)
+    monkeypatch.setattr(networks, "DIGIT_NET_FILE", path)
     with pytest.raises(ValueError, match=f"SHA-256 {DIGIT_NET_SHA256}, got [0-9a-f]{{64}}.*retrain=True"):
         digit_net()
 
@@ -362,15 +362,15 @@ def small_split(mnist, monkeypatch, tmp_path):
         mnist.feature_names,
         mnist.class_names,
     )
-    monkeypatch.setattr(models, "image_split", lambda name: small)
-    monkeypatch.setattr(models, "CACHE_FOLDER", tmp_path / "cache")
+    monkeypatch.setattr(datasets, "image_split", lambda name: small)
+    monkeypatch.setattr(datasets, "CACHE_FOLDER", tmp_path / "cache")
     return tmp_path / "cache"
 
 
 def test_another_data_set_is_trained_once_and_then_cached(small_split, monkeypatch):
     trained = digit_net(dataset="FashionMNIST", epochs=1, show_progress=False)
     assert [path.name for path in small_split.iterdir()] == ["digit_net_FashionMNIST.pt"]
-    monkeypatch.setattr(models, "fit", None)  # a second training would fail
+    monkeypatch.setattr(networks, "fit", None)  # a second training would fail
     again = digit_net(dataset="FashionMNIST")
     assert torch.equal(trained.classifier.weight, again.classifier.weight)
     assert not trained.training

@@ -5,11 +5,7 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
-from helpers.coordinates import Input
-from helpers.geometry import Covariance, Euclidean, Scaled
-from helpers.nonlinear import NonlinearSaliency
-from helpers.paths import Nearest
-from helpers.scores import Logit
+from helpers.saliency import Covariance, Euclidean, Input, Logit, Nearest, NonlinearSaliency, Scaled
 
 PATH = Nearest(iterations=80, starts=3, nodes=8)
 

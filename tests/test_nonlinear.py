@@ -10,11 +10,20 @@ from combinations import COMBINATIONS, FEATURES, REFERENCE
 from scipy.integrate import solve_ivp
 from torch import nn
 
-from helpers.coordinates import Input
-from helpers.levels import Boundary, Drop
-from helpers.nonlinear import NonlinearSaliency
-from helpers.paths import Flow, Nearest, Straight, Tangent
-from helpers.scores import Logit, LogOdds, LogProbability, Margin
+from helpers.saliency import (
+    Boundary,
+    Drop,
+    Flow,
+    Input,
+    Logit,
+    LogOdds,
+    LogProbability,
+    Margin,
+    Nearest,
+    NonlinearSaliency,
+    Straight,
+    Tangent,
+)
 
 every = pytest.mark.parametrize("member", COMBINATIONS, ids=lambda member: member.name)
 

@@ -17,12 +17,16 @@ import torch
 from IPython.core.inputtransformer2 import TransformerManager
 from PIL import Image
 
-from helpers import notebooks, records, runs
+from helpers.run import notebook_files
+from helpers.run import parameters as parameters_module
+from helpers.run.execute import RunResult, check_form, run_notebook
+from helpers.run.parameters import is_parameters
+from helpers.run.records import recorded
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 WALK = sorted(FOLDER.glob("*.ipynb"))
 SOLUTIONS = sorted((FOLDER / "solutions").glob("*.ipynb"))
-CODE_LINES = 15
+CODE_LINES = 25
 
 
 @dataclass(frozen=True)
@@ -423,11 +427,13 @@ committed = pytest.mark.parametrize(
 
 
 def code(path: Path) -> list:
-    return [cell for cell in notebooks.read(path).cells if cell.cell_type == "code"]
+    return [cell for cell in notebook_files.read(path).cells if cell.cell_type == "code"]
 
 
 def prose(path: Path) -> str:
-    return "\n\n".join(cell.source for cell in notebooks.read(path).cells if cell.cell_type == "markdown")
+    return "\n\n".join(
+        cell.source for cell in notebook_files.read(path).cells if cell.cell_type == "markdown"
+    )
 
 
 def links(text: str) -> list[str]:
@@ -467,7 +473,7 @@ def test_every_case_belongs_to_a_notebook():
 
 @committed
 def test_file_is_in_normal_form(path):
-    assert runs.check_form(path) == []
+    assert check_form(path) == []
 
 
 @committed
@@ -478,11 +484,11 @@ def test_all_code_was_executed_once_in_order(path):
 
 @walk
 def test_parameters_stand_in_the_second_code_cell_one_a_line_with_help(path):
-    tagged = [place for place, cell in enumerate(code(path), start=1) if notebooks.is_parameters(cell)]
+    tagged = [place for place, cell in enumerate(code(path), start=1) if is_parameters(cell)]
     assert tagged == [2], f"the second code cell, and only it, is tagged 'parameters'; tagged: {tagged}"
     for line in code(path)[1].source.splitlines():
         assert re.fullmatch(r"[a-z]\w* = \S.*?  # \S.*", line), f"expected name = value  # help, got {line!r}"
-    assert notebooks.parameters(path), "no parameters"
+    assert parameters_module.parameters(path), "no parameters"
 
 
 @walk
@@ -493,7 +499,7 @@ def test_every_parameter_is_used(path):
         for node in ast.walk(tree(cell.source))
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
     }
-    assert set(notebooks.parameters(path)) <= names, "a parameter that nothing reads changes nothing"
+    assert set(parameters_module.parameters(path)) <= names, "a parameter that nothing reads changes nothing"
 
 
 def link_line(path: Path) -> str:
@@ -512,7 +518,7 @@ def link_line(path: Path) -> str:
 
 
 def head(path: Path) -> str:
-    return notebooks.read(path).cells[0].source
+    return notebook_files.read(path).cells[0].source
 
 
 @walk
@@ -528,7 +534,7 @@ def test_head_has_title_links_the_question_left_open_and_what_to_expect(path):
 
 @walk
 def test_foot_has_the_links_of_the_head(path):
-    last = [cell.source for cell in notebooks.read(path).cells if cell.cell_type == "markdown"][-1]
+    last = [cell.source for cell in notebook_files.read(path).cells if cell.cell_type == "markdown"][-1]
     assert last.endswith("\n\n" + link_line(path))
 
 
@@ -555,7 +561,7 @@ def test_code_uses_only_what_helpers_makes_public(path):
 @committed
 def test_cells_are_short(path):
     for cell in code(path):
-        if notebooks.is_parameters(cell):
+        if is_parameters(cell):
             continue  # one line a parameter, as many as there are
         lines = [
             line for line in cell.source.splitlines() if line.strip() and not line.strip().startswith("#")
@@ -571,13 +577,13 @@ def test_every_figure_has_a_text_for_those_who_cannot_see_it(path):
         for output in cell.outputs:
             if "image/png" in output.get("data", {}):
                 alt = output.metadata.get("image/png", {}).get("alt", "")
-                assert alt.strip(), f"no alt text (helpers.plots.show) in:\n{cell.source}"
+                assert alt.strip(), f"no alt text (helpers.show.style.show) in:\n{cell.source}"
     assert not re.search(r"!\[\s*\]\(", prose(path)), "a picture without alt text in the prose"
 
 
 @walk
 def test_key_numbers_are_on_record_and_nbval_compares_them(path):
-    assert records.recorded(notebooks.read(path)), "no record(...) among the committed outputs"
+    assert recorded(notebook_files.read(path)), "no record(...) among the committed outputs"
     last = code(path)[-1].source
     assert "record(" in last, "the last code cell calls record(...)"
     assert "NBVAL_CHECK_OUTPUT" in last
@@ -591,10 +597,10 @@ def run(tmp_path_factory):
     """run(path, parameters): the result, each executed once."""
 
     @cache
-    def executed(path: Path, items: tuple) -> runs.RunResult:
+    def executed(path: Path, items: tuple) -> RunResult:
         parameters = {name: list(value) if isinstance(value, tuple) else value for name, value in items}
         destination = tmp_path_factory.mktemp(path.stem) / path.name
-        return runs.run_notebook(path, destination, parameters, show_progress=False, timeout=600)
+        return run_notebook(path, destination, parameters, show_progress=False, timeout=600)
 
     def hashable(parameters: dict) -> tuple:
         return tuple((name, tuple(v) if isinstance(v, list) else v) for name, v in parameters.items())
@@ -608,7 +614,9 @@ def case(cases: dict[str, Case], path: Path) -> Case:
         pytest.fail(f"tests/test_notebooks.py: {name} has no entry for {path.stem!r}: add a Case")
     found = cases[path.stem]
     assert found.numbers, f"{name}[{path.stem!r}] asserts no number"
-    defaults = {parameter.name: parameter.default for parameter in notebooks.parameters(path).values()}
+    defaults = {
+        parameter.name: parameter.default for parameter in parameters_module.parameters(path).values()
+    }
     unchanged = [key for key, value in found.parameters.items() if key in defaults and defaults[key] == value]
     assert not unchanged, f"{name}[{path.stem!r}] sets {unchanged[0]} to its default"
     assert found.parameters, f"{name}[{path.stem!r}] sets no parameter"
@@ -637,7 +645,7 @@ def test_different(path, run):
     chosen = case(DIFFERENT, path)
     result = run(path, chosen.parameters)
     assert_recorded(result.numbers, chosen.numbers)
-    before = records.recorded(notebooks.read(path))
+    before = recorded(notebook_files.read(path))
     changed = [name for name, value in result.numbers.items() if not same(value, before.get(name))]
     assert changed, "other parameters, and yet every number on record is as before"
 
@@ -671,7 +679,7 @@ def test_photographs_takes_ones_own_photo_and_model(model_name, depths, told, tm
         "draws": 200,
     }
     destination = tmp_path / "08_photographs.ipynb"
-    result = runs.run_notebook(
+    result = run_notebook(
         FOLDER / "08_photographs.ipynb", destination, parameters, show_progress=False, timeout=900
     )
     assert_recorded(result.numbers, {"depths": depths, "mosaics": 1})

@@ -12,10 +12,19 @@ from PIL import Image
 from torch import nn
 from torchvision import models
 
-from helpers import own, runs
-from helpers.classifiers import LITE0, Classifier
-from helpers.own import ImageSet, bring, image_set, own_grids, peers, require_explainable, untrained
-from helpers.photographs import BUNDLED, photographs
+from helpers.lessons.your_model import (
+    SUFFIXES,
+    ImageSet,
+    bring,
+    image_set,
+    own_grids,
+    peers,
+    require_explainable,
+    untrained,
+)
+from helpers.run.execute import ROOT, run_notebook
+from helpers.zoo.classifiers import LITE0, Classifier
+from helpers.zoo.photographs import BUNDLED, photographs
 
 SIDE = 24
 NUMBER = itertools.count()
@@ -114,7 +123,7 @@ def test_without_a_network_it_says_what_to_do(monkeypatch, tmp_path):
     def offline(*args, **options):
         raise URLError("no network here")
 
-    monkeypatch.setattr("helpers.classifiers.CACHE_FOLDER", tmp_path)
+    monkeypatch.setattr("helpers.zoo.datasets.CACHE_FOLDER", tmp_path)
     monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
     with pytest.raises(RuntimeError, match=r"(?s)no network here.*Without a network.*random:resnet18"):
         bring("resnet18", show_progress=False)
@@ -571,9 +580,9 @@ def test_the_notebook_takes_ones_own_model_and_labelled_folder(function, tmp_pat
         "smoothing": 0.0,
         "shown": 2,
     }
-    source = runs.ROOT / "notebooks" / "11_your_model.ipynb"
+    source = ROOT / "notebooks" / "11_your_model.ipynb"
     results = [
-        runs.run_notebook(source, tmp_path / f"{name}.ipynb", parameters, show_progress=False, timeout=300)
+        run_notebook(source, tmp_path / f"{name}.ipynb", parameters, show_progress=False, timeout=300)
         for name in ("first", "second")
     ]
     numbers = results[0].numbers
@@ -590,4 +599,4 @@ def test_the_notebook_takes_ones_own_model_and_labelled_folder(function, tmp_pat
 
 def test_endings_of_images_are_ones_that_pillow_opens():
     Image.init()
-    assert {Image.registered_extensions()[suffix] for suffix in own.SUFFIXES} <= set(Image.OPEN)
+    assert {Image.registered_extensions()[suffix] for suffix in SUFFIXES} <= set(Image.OPEN)

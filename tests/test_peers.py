@@ -16,16 +16,41 @@ from captum.attr import (
 )
 from torch import nn
 
-from helpers import peers, presets
-from helpers.coordinates import Input, Layer, Removal
-from helpers.evaluation import CENTRE, INK, ORACLE, RANDOM, Grids, controls, grid_pointing
-from helpers.geometry import Euclidean
-from helpers.mean import Mean
-from helpers.models import DigitNet
-from helpers.nonlinear import NonlinearSaliency
-from helpers.paths import Flow, Straight
-from helpers.references import Blurred
-from helpers.scores import Logit, LogOdds, Margin
+from helpers.measure import cost as measure_cost
+from helpers.measure import peers
+from helpers.measure.cost import Cost, measured
+from helpers.measure.grids import CENTRE, INK, ORACLE, RANDOM, Grids, controls, grid_pointing
+from helpers.measure.peers import (
+    BLURRED,
+    EDGES,
+    OWN_INK,
+    SQUARED,
+    BlurredGradient,
+    GradCam,
+    Gradient,
+    OwnInk,
+    SmoothGrad,
+    SobelEdges,
+    SquaredGradient,
+    UniformRandom,
+    standard_peers,
+)
+from helpers.saliency import (
+    Blurred,
+    Euclidean,
+    Flow,
+    Input,
+    Layer,
+    Logit,
+    LogOdds,
+    Margin,
+    Mean,
+    NonlinearSaliency,
+    Removal,
+    Straight,
+    presets,
+)
+from helpers.zoo.networks import DigitNet
 
 TARGETS = [2, 0, 3]
 
@@ -77,7 +102,7 @@ def images():
 
 
 def all_peers(model, score=Logit(), **options):
-    return peers.standard_peers(model, model.body, Blurred(2.0), score, 5, samples=6, **options)
+    return standard_peers(model, model.body, Blurred(2.0), score, 5, samples=6, **options)
 
 
 def on_captum(name, model, images, target):
@@ -111,8 +136,8 @@ NAMES = ["gradient", "input x gradient", "SmoothGrad", "Integrated Gradients", "
 
 def test_the_order_of_the_tables(model):
     assert list(all_peers(model)) == NAMES
-    assert [n for n in peers.standard_peers(model, None, 0.0) if "CAM" in n] == []
-    two = peers.standard_peers(model, {"middle": model.body[0], "last": model.body}, 0.0)
+    assert [n for n in standard_peers(model, None, 0.0) if "CAM" in n] == []
+    two = standard_peers(model, {"middle": model.body[0], "last": model.body}, 0.0)
     assert list(two)[4:6] == ["Grad-CAM, middle", "Grad-CAM, last"]
 
 
@@ -153,7 +178,7 @@ def test_no_pass_is_larger_than_it_may_be(size, model, images):
         largest = max(largest, len(x))
         return model(x)
 
-    for name, peer in peers.standard_peers(watch, model.body, 0.0, steps=5, samples=6).items():
+    for name, peer in standard_peers(watch, model.body, 0.0, steps=5, samples=6).items():
         largest = 0
         peer.attribute(images, target=TARGETS, internal_batch_size=size)
         repeats = {"Integrated Gradients": 5, "SmoothGrad": 6, "Occlusion": 120}.get(name, 1)
@@ -213,23 +238,23 @@ def test_integrated_gradients_is_the_straight_member(model, images):
 
 
 def test_magnitudes_and_signs(model, images):
-    signed = peers.Gradient(model, magnitude=False).attribute(images, target=1)
+    signed = Gradient(model, magnitude=False).attribute(images, target=1)
     x = images.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(model(x)[:, 1].sum(), x)
     assert torch.allclose(signed, gradient.sum(1, keepdim=True))
-    assert signed.min() < 0 <= peers.Gradient(model).attribute(images, target=1).min()
-    still = peers.SmoothGrad(model, noise=0.0, samples=3, magnitude=False)
+    assert signed.min() < 0 <= Gradient(model).attribute(images, target=1).min()
+    still = SmoothGrad(model, noise=0.0, samples=3, magnitude=False)
     assert torch.allclose(still.attribute(images, target=1), signed)
-    assert (peers.GradCam(model, model.body, relu=True).attribute(images, target=1) >= 0).all()
+    assert (GradCam(model, model.body, relu=True).attribute(images, target=1) >= 0).all()
 
 
 def test_smoothgrad_repeats_itself_and_leaves_the_global_generator_alone(model, images):
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
-    first = peers.SmoothGrad(model, samples=4).attribute(images, target=1)
+    first = SmoothGrad(model, samples=4).attribute(images, target=1)
     assert torch.equal(torch.random.get_rng_state(), before)
-    assert torch.equal(peers.SmoothGrad(model, samples=4).attribute(images, target=1), first)
-    assert not torch.equal(peers.SmoothGrad(model, samples=4, seed=1).attribute(images, target=1), first)
+    assert torch.equal(SmoothGrad(model, samples=4).attribute(images, target=1), first)
+    assert not torch.equal(SmoothGrad(model, samples=4, seed=1).attribute(images, target=1), first)
 
 
 def test_peers_take_feature_vectors_and_models_with_more_arguments(images):
@@ -242,7 +267,7 @@ def test_peers_take_feature_vectors_and_models_with_more_arguments(images):
     x = images.flatten(1)[:, :4]
     arguments = {"target": [2, 0, 0], "additional_forward_args": (scale, weights)}
     expected = 2 * x * weights[:, [2, 0, 0]].T * scale[:, None]
-    vectors = peers.standard_peers(function, None, 0.0, steps=4)
+    vectors = standard_peers(function, None, 0.0, steps=4)
     for size in (None, 2, 9):
         got = {n: p.attribute(x, **arguments, internal_batch_size=size) for n, p in vectors.items()}
         assert torch.allclose(got["gradient"], expected)
@@ -259,14 +284,14 @@ def test_peers_take_feature_vectors_and_models_with_more_arguments(images):
 def test_the_cost_of_a_peer_is_what_its_model_saw(name, size, images):
     model = Tally()
     peer = all_peers(model, LogOdds())[name]
-    with peers.counted(model) as passes:
+    with measure_cost.counted(model) as passes:
         expected = peer.attribute(images, target=TARGETS, internal_batch_size=size)
     counted = passes.cost(3)
     assert (counted.gradients, counted.gradients + counted.forwards) == (
         model.backward_rows / 3,
         model.rows / 3,
     )
-    got, cost = peers.measured(peer, images, TARGETS, internal_batch_size=size)
+    got, cost = measured(peer, images, TARGETS, internal_batch_size=size)
     assert torch.equal(got, expected)
     assert (cost.gradients, cost.forwards) == (counted.gradients, counted.forwards)
     gradients = {"SmoothGrad": 6, "Integrated Gradients": 5, "Occlusion": 0}.get(name, 1)
@@ -281,7 +306,7 @@ def test_the_cost_of_ours_is_counted_the_same_way(images):
     flow = NonlinearSaliency(model, LogOdds(), Input(), path=Flow(3), noise=0.05, samples=2)
     record = flow.explain(images, TARGETS)
     model.rows = model.backward_rows = 0
-    _, cost = peers.measured(flow, images, TARGETS)
+    _, cost = measured(flow, images, TARGETS)
     assert cost.gradients == record.gradient_evaluations.double().mean()
     assert cost.forwards == record.forward_evaluations.double().mean()
     # `measured` itself makes one pass of one example, for the unit of work
@@ -296,14 +321,14 @@ def test_passes_through_a_part_are_counted_apart(images):
     model.double().eval()
     layer = NonlinearSaliency(model, LogOdds(), Layer(model[1], Removal(0.1 * images)), path=Straight(5))
     record = layer.explain(images, TARGETS)
-    _, cost = peers.measured(layer, images, TARGETS)
+    _, cost = measured(layer, images, TARGETS)
     assert (cost.gradients, cost.forwards) == (0, 0)
     assert cost.part_gradients == record.gradient_evaluations.double().mean() == 5
     ahead = record.forward_evaluations + record.head_evaluations
     assert cost.part_forwards == ahead.double().mean()
     assert 2 < cost.work < 2.2  # twice up to the layer; behind it there is next to nothing
     mean = Mean([layer, NonlinearSaliency(model, LogOdds(), Input(reference=0.0), path=Straight(5))])
-    _, both = peers.measured(mean, images, TARGETS)
+    _, both = measured(mean, images, TARGETS)
     assert both.part_gradients == both.gradients == 5
 
 
@@ -311,14 +336,14 @@ def test_a_gradient_through_a_whole_model_that_cannot_be_cut_counts_as_one(image
     # Tally's control flow depends on values, so that the layer is reached by a hook in a whole pass
     layer = NonlinearSaliency(model, LogOdds(), Layer(model.body, Removal(0.0)), path=Straight(5))
     record = layer.explain(images, TARGETS)
-    _, cost = peers.measured(layer, images, TARGETS)
+    _, cost = measured(layer, images, TARGETS)
     assert cost.gradients == record.gradient_evaluations.double().mean() == 5
     assert cost.part_gradients == cost.part_forwards == 0
 
 
 def test_presets_have_a_cost():
     digits = DigitNet().eval()
-    maps, cost = peers.measured(presets.digits(digits), torch.rand(2, 1, 28, 28), 3)
+    maps, cost = measured(presets.digits(digits), torch.rand(2, 1, 28, 28), 3)
     assert maps.shape == (2, 1, 28, 28)
     # at the input and behind the last maps: two steps, each with the gradients of six classes, which share a pass
     assert (cost.gradients, cost.part_gradients) == (12, 12)
@@ -330,51 +355,51 @@ def test_work_is_exact_where_it_is_known():
     linear = nn.Sequential(nn.Flatten(), nn.Linear(8, 4))
     x = torch.rand(3, 2, 2, 2)
     for name, work in (("gradient", 2), ("Integrated Gradients", 32), ("SmoothGrad", 32), ("Occlusion", 5)):
-        _, cost = peers.measured(peers.standard_peers(linear, None, 0.0, window=1)[name], x, 1)
+        _, cost = measured(standard_peers(linear, None, 0.0, window=1)[name], x, 1)
         assert cost.work == pytest.approx(work), name
     nothing = nn.Flatten()  # neither matrix product nor convolution
-    assert np.isnan(peers.measured(peers.Gradient(nothing), x, 1)[1].work)
+    assert np.isnan(measured(Gradient(nothing), x, 1)[1].work)
 
 
 def test_costs_are_said_in_words():
-    assert str(peers.Cost(1, 0)) == "1 gradient"
-    assert str(peers.Cost(16, 1)) == "16 gradients + 1 pass"
-    assert str(peers.Cost(0, 170)) == "170 passes"
-    assert str(peers.Cost(0, 0, 10, 3.5)) == "10 gradients in part + 3.5 passes in part"
-    assert str(peers.Cost(72, 1, 216, 12)) == "72 gradients + 216 in part + 1 pass + 12 in part"
-    assert str(peers.Cost(0, 0)) == "no pass"
+    assert str(Cost(1, 0)) == "1 gradient"
+    assert str(Cost(16, 1)) == "16 gradients + 1 pass"
+    assert str(Cost(0, 170)) == "170 passes"
+    assert str(Cost(0, 0, 10, 3.5)) == "10 gradients in part + 3.5 passes in part"
+    assert str(Cost(72, 1, 216, 12)) == "72 gradients + 216 in part + 1 pass + 12 in part"
+    assert str(Cost(0, 0)) == "no pass"
 
 
 def test_counting_ends_with_its_block(model, images):
-    with peers.counted(model) as passes:
+    with measure_cost.counted(model) as passes:
         model(images)
     model(images)
     assert passes.cost(3).forwards == 1
-    with pytest.raises(RuntimeError), peers.counted(model) as passes:
+    with pytest.raises(RuntimeError), measure_cost.counted(model) as passes:
         model(images[:, :1])
     model(images)
     assert not passes.seen
-    with pytest.raises(TypeError, match="model: expected a module"), peers.counted(lambda x: x):
+    with pytest.raises(TypeError, match="model: expected a module"), measure_cost.counted(lambda x: x):
         pass
     with pytest.raises(TypeError, match=r"Wrap the function in an nn\.Module"):
-        peers.measured(peers.Gradient(lambda x: x.flatten(1)), images, 1)
+        measured(Gradient(lambda x: x.flatten(1)), images, 1)
 
 
 def test_two_scores_of_one_pass_are_two_gradients(model, images):
-    with peers.counted(model) as passes:
+    with measure_cost.counted(model) as passes:
         x = images.clone().requires_grad_()
         outputs = model(x)
         torch.autograd.grad(outputs[:, 0].sum(), x, retain_graph=True)
         torch.autograd.grad(outputs[:, 1].sum(), x)
         model(x)  # a graph is built, but no gradient is asked for
-    assert passes.cost(3) == peers.Cost(2, 1, work=pytest.approx(np.nan, nan_ok=True))
+    assert passes.cost(3) == Cost(2, 1, work=pytest.approx(np.nan, nan_ok=True))
 
 
 # ---- controls ----------------------------------------------------------------------------------------------
 
 
 def test_the_random_control_depends_on_image_class_and_seed_alone(images):
-    random = peers.UniformRandom()
+    random = UniformRandom()
     maps = random.attribute(images, target=TARGETS)
     assert maps.shape == (3, 1, 13, 11)
     assert maps.dtype == images.dtype
@@ -382,7 +407,7 @@ def test_the_random_control_depends_on_image_class_and_seed_alone(images):
     others = (
         random.attribute(images, target=[1, 1, 1]),
         random.attribute(images + 1e-9, target=TARGETS),
-        peers.UniformRandom(1).attribute(images, target=TARGETS),
+        UniformRandom(1).attribute(images, target=TARGETS),
         random.attribute(images),
     )
     for other in others:
@@ -397,14 +422,14 @@ def test_the_own_ink_is_that_of_the_evaluation():
     even = torch.rand(2, 1, 8, 8)
     none = torch.zeros(2, 4, dtype=torch.long)
     theirs = controls(Grids(even, none, none, none, none))
-    assert torch.equal(peers.OwnInk().attribute(even), theirs[INK][:, :1])
+    assert torch.equal(OwnInk().attribute(even), theirs[INK][:, :1])
 
 
 def test_edges_lie_where_the_image_changes():
     image = torch.zeros(1, 3, 9, 9)
     image[..., 5:] = 0.5
     image[:, :, :, 5:] += torch.tensor([0.5, 0.0, -0.5]).reshape(1, 3, 1, 1)  # a grey mean of 0.5
-    edges = peers.SobelEdges().attribute(image)
+    edges = SobelEdges().attribute(image)
     assert edges.shape == (1, 1, 9, 9)
     assert (edges[..., 1:-1, 4:6] > 0.3).all()
     assert (edges[..., :4] == 0).all()
@@ -412,33 +437,33 @@ def test_edges_lie_where_the_image_changes():
 
 
 def test_ink_is_the_sum_of_the_channels(images):
-    assert torch.equal(peers.OwnInk().attribute(images), images.sum(1, keepdim=True))
+    assert torch.equal(OwnInk().attribute(images), images.sum(1, keepdim=True))
 
 
 def test_blurred_and_squared_gradients(model, images):
-    plain = peers.Gradient(model).attribute(images, target=1)
-    blurred = peers.BlurredGradient(model, width=3.0).attribute(images, target=1)
+    plain = Gradient(model).attribute(images, target=1)
+    blurred = BlurredGradient(model, width=3.0).attribute(images, target=1)
     assert torch.allclose(blurred.sum((2, 3)), plain.sum((2, 3)))
     assert blurred.std() < 0.5 * plain.std()
-    assert torch.allclose(peers.BlurredGradient(model, width=0.0).attribute(images, target=1), plain)
+    assert torch.allclose(BlurredGradient(model, width=0.0).attribute(images, target=1), plain)
     x = images.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(model(x)[:, 1].sum(), x)
-    squared = peers.SquaredGradient(model).attribute(images, target=1)
+    squared = SquaredGradient(model).attribute(images, target=1)
     assert torch.allclose(squared, gradient.square().sum(1, keepdim=True))
 
 
 def test_controls_cost_nothing_and_go_with_the_evaluations_own():
     digits = DigitNet().eval()
     own = {
-        peers.EDGES: peers.SobelEdges(),
-        peers.BLURRED: peers.BlurredGradient(digits, width=2.0),
-        peers.SQUARED: peers.SquaredGradient(digits),
+        EDGES: SobelEdges(),
+        BLURRED: BlurredGradient(digits, width=2.0),
+        SQUARED: SquaredGradient(digits),
     }
-    every = {RANDOM: peers.UniformRandom()} | own | {peers.OWN_INK: peers.OwnInk()}
+    every = {RANDOM: UniformRandom()} | own | {OWN_INK: OwnInk()}
     one = torch.rand(1, 1, 28, 28)
-    costs = [str(peers.measured(control, one, 3)[1]) for control in every.values()]
+    costs = [str(measured(control, one, 3)[1]) for control in every.values()]
     assert costs == ["no pass"] * 2 + ["1 gradient"] * 2 + ["no pass"]
-    assert peers.measured(every[RANDOM], one, 3)[1].work == 0
+    assert measured(every[RANDOM], one, 3)[1].work == 0
     cells = torch.zeros(1, 4, dtype=torch.long)
     grids = Grids(torch.rand(1, 1, 56, 56), cells + 3, cells, torch.arange(4)[None], cells)
     methods = {
@@ -455,20 +480,20 @@ def test_controls_cost_nothing_and_go_with_the_evaluations_own():
     ("make", "error", "message"),
     [
         (
-            lambda m: peers.Gradient("net"),
+            lambda m: Gradient("net"),
             TypeError,
             "forward_func: expected a module or a function; got 'net'",
         ),
-        (lambda m: peers.Gradient(m, score=3), TypeError, "score: expected LogOdds"),
-        (lambda m: peers.SmoothGrad(m, noise=-1.0), ValueError, r"SmoothGrad\(noise\): .*got -1"),
-        (lambda m: peers.SmoothGrad(m, noise=float("nan")), ValueError, r"SmoothGrad\(noise\): .*finite"),
-        (lambda m: peers.SmoothGrad(m, samples=0), ValueError, r"SmoothGrad\(samples\): .*at least 1"),
+        (lambda m: Gradient(m, score=3), TypeError, "score: expected LogOdds"),
+        (lambda m: SmoothGrad(m, noise=-1.0), ValueError, r"SmoothGrad\(noise\): .*got -1"),
+        (lambda m: SmoothGrad(m, noise=float("nan")), ValueError, r"SmoothGrad\(noise\): .*finite"),
+        (lambda m: SmoothGrad(m, samples=0), ValueError, r"SmoothGrad\(samples\): .*at least 1"),
         (lambda m: peers.IntegratedGradients(m, steps=0), ValueError, r"IntegratedGradients\(steps\)"),
         (lambda m: peers.Occlusion(m, window=0), ValueError, r"Occlusion\(window\)"),
         (lambda m: peers.Occlusion(m, stride=1.5), ValueError, r"Occlusion\(stride\)"),
-        (lambda m: peers.GradCam(m, "body"), TypeError, r"GradCam\(layer\): expected a module"),
-        (lambda m: peers.GradCam(m, nn.ReLU()), ValueError, "ReLU is no part of the Tally"),
-        (lambda m: peers.BlurredGradient(m, width=-1), ValueError, r"BlurredGradient\(width\)"),
+        (lambda m: GradCam(m, "body"), TypeError, r"GradCam\(layer\): expected a module"),
+        (lambda m: GradCam(m, nn.ReLU()), ValueError, "ReLU is no part of the Tally"),
+        (lambda m: BlurredGradient(m, width=-1), ValueError, r"BlurredGradient\(width\)"),
     ],
 )
 def test_wrong_settings_are_refused(make, error, message, model):
@@ -477,7 +502,7 @@ def test_wrong_settings_are_refused(make, error, message, model):
 
 
 def test_wrong_calls_are_refused(model, images):
-    gradient = peers.Gradient(model)
+    gradient = Gradient(model)
     for arguments, error, message in (
         ({"inputs": [1.0], "target": 0}, TypeError, "inputs: expected a tensor"),
         ({"inputs": images.long(), "target": 0}, TypeError, "inputs: expected a floating-point tensor"),
@@ -495,19 +520,19 @@ def test_wrong_calls_are_refused(model, images):
         (peers.Occlusion(model, window=2, stride=3), "got window 2, stride 3"),
         (peers.Occlusion(model, torch.zeros(5)), r"Occlusion\(reference\)"),
         (peers.IntegratedGradients(model, torch.zeros(5)), r"IntegratedGradients\(reference\)"),
-        (peers.GradCam(model, model.head[2]), r"feature maps \(N, c, h, w\); got inputs .* of a Flatten"),
+        (GradCam(model, model.head[2]), r"feature maps \(N, c, h, w\); got inputs .* of a Flatten"),
     ):
         with pytest.raises(ValueError, match=message):
             peer.attribute(images, target=0)
     assert not model.head[2]._forward_hooks
-    for control in (peers.SobelEdges(), peers.UniformRandom()):
+    for control in (SobelEdges(), UniformRandom()):
         with pytest.raises(ValueError, match=r"expected images of shape \(N, C, H, W\); got \(3, 286\)"):
             control.attribute(images.flatten(1))
     flat = nn.Linear(286, 2).double()
     with pytest.raises(ValueError, match="BlurredGradient: expected images"):
-        peers.BlurredGradient(flat, width=1.0).attribute(images.flatten(1), target=0)
+        BlurredGradient(flat, width=1.0).attribute(images.flatten(1), target=0)
     with pytest.raises(ValueError, match="target: expected one class"):
-        peers.UniformRandom().attribute(images, target=[1, 2])
+        UniformRandom().attribute(images, target=[1, 2])
     model.head.append(nn.Dropout()).train()
     with pytest.warns(UserWarning, match="train mode and has Dropout"):
         gradient.attribute(images, target=0)

@@ -14,11 +14,10 @@ import pytest
 import torch
 from PIL import Image
 
-from helpers import photographs as module
-from helpers.classifiers import LITE0_WEIGHTS
-from helpers.evaluation import assemble
-from helpers.models import DIGIT_NET_FILE, DIGIT_NET_SHA256
-from helpers.photographs import (
+from helpers.measure.grids import assemble
+from helpers.zoo.classifiers import LITE0_WEIGHTS
+from helpers.zoo.networks import DIGIT_NET_FILE, DIGIT_NET_SHA256
+from helpers.zoo.photographs import (
     BUNDLED,
     Bundled,
     Photograph,
@@ -129,7 +128,7 @@ def test_side_must_be_a_positive_integer(side, tmp_path):
 
 def test_a_changed_file_is_refused(monkeypatch):
     other = dataclasses.replace(BUNDLED["coffee"], sha256="0" * 64)
-    monkeypatch.setitem(module.BUNDLED, "coffee", other)
+    monkeypatch.setitem(BUNDLED, "coffee", other)
     with pytest.raises(
         ValueError, match=r"coffee\.png: expected the SHA-256 0{64}, got cc02f8ca.*make setup"
     ):

@@ -12,17 +12,48 @@ import pytest
 import torch
 from PIL import Image
 
-from helpers import notebooks, playground, presets
 from helpers.__main__ import value_of
-from helpers.contrast import Softmax
-from helpers.coordinates import Input, Layer, Removal
-from helpers.datasets import mnist5k
-from helpers.models import digit_net
-from helpers.nonlinear import NonlinearSaliency
-from helpers.paths import Flow, Nearest, Path, Secant, Straight, StraightTangent, Tangent
-from helpers.photographs import BUNDLED
-from helpers.playground import Choice, Playground, compare
-from helpers.widgets import Canvas
+from helpers.lessons import playground
+from helpers.lessons.playground import (
+    GROUPS,
+    PATHS,
+    Choice,
+    Playground,
+    about,
+    code,
+    command,
+    compare,
+    gradients,
+    level_of,
+    member_of,
+    parameters_cell,
+    path_of,
+    score_at,
+    slow,
+    unused,
+)
+from helpers.run import notebook_files, parameters
+from helpers.run.parameters import is_parameters
+from helpers.saliency import (
+    Flow,
+    Input,
+    Layer,
+    Nearest,
+    NonlinearSaliency,
+    Path,
+    Removal,
+    Secant,
+    Softmax,
+    Straight,
+    StraightTangent,
+    Tangent,
+    presets,
+)
+from helpers.show.live import Canvas
+from helpers.zoo import datasets
+from helpers.zoo.datasets import mnist5k
+from helpers.zoo.networks import digit_net
+from helpers.zoo.photographs import BUNDLED
 
 NOTEBOOK = FilePath(__file__).resolve().parent.parent / "notebooks" / f"{playground.NOTEBOOK}.ipynb"
 NAMES = [one.name for one in fields(Choice)]
@@ -94,20 +125,20 @@ class TestChoice:
         assert type(Choice(blur=3).blur) is float
 
     def test_about_tells_what_is_allowed(self):
-        assert playground.about("data")["allowed"] == "one of: digit, photo, file"
-        assert playground.about("steps")["allowed"] == "1 to 512"
+        assert about("data")["allowed"] == "one of: digit, photo, file"
+        assert about("steps")["allowed"] == "1 to 512"
 
     def test_parameters_of_the_notebook_are_its_fields(self):
-        cell = next(cell for cell in notebooks.read(NOTEBOOK).cells if notebooks.is_parameters(cell))
-        assert cell.source == playground.parameters_cell()
-        declared = {name: one.default for name, one in notebooks.parameters(NOTEBOOK).items()}
+        cell = next(cell for cell in notebook_files.read(NOTEBOOK).cells if is_parameters(cell))
+        assert cell.source == parameters_cell()
+        declared = {name: one.default for name, one in parameters.parameters(NOTEBOOK).items()}
         assert Choice(**declared) == Choice()
         assert list(declared) == NAMES
 
     @pytest.mark.parametrize("name", NAMES)
     def test_the_notebook_refuses_what_a_choice_refuses(self, name):
-        """The ranges in the parameters' help are those of the fields, as `helpers.notebooks` reads them."""
-        one, rule = notebooks.parameters(NOTEBOOK)[name], playground.about(name)
+        """The ranges in the parameters' help are those of the fields, as `run.notebook_files` reads them."""
+        one, rule = parameters.parameters(NOTEBOOK)[name], about(name)
         assert (one.domain is not None) == bool(rule["allowed"])
         if rule["among"]:
             assert one.domain.choices == rule["among"]
@@ -177,12 +208,12 @@ def test_refusals_are_those_of_the_class(monkeypatch):
     counts = {True: 0, False: 0}
     for score, level, amount, coordinates, stage, geometry, path in itertools.product(
         ("log-odds", "margin", "logit", "log-probability"),
-        playground.about("level")["among"],
+        about("level")["among"],
         (0.0, 0.5),
-        playground.about("coordinates")["among"],
+        about("coordinates")["among"],
         (0, 1),
-        playground.about("geometry")["among"],
-        playground.PATHS,
+        about("geometry")["among"],
+        PATHS,
     ):
         choice = replace(
             QUICK, score=score, level=level, amount=amount, coordinates=coordinates, stage=stage,
@@ -195,8 +226,8 @@ def test_refusals_are_those_of_the_class(monkeypatch):
             assert any("drop or share of 0" in reason for reason in refusals(choice))
             continue
         try:
-            member = playground.member_of(choice, subject)
-            level_given = playground.level_of(choice)
+            member = member_of(choice, subject)
+            level_given = level_of(choice)
             if level_given is None and path != "straight":
                 # no level would be the path's own, the boundary, and not what the choice says
                 raise ValueError
@@ -266,13 +297,13 @@ USED_IN = {
 
 def test_every_field_is_in_these_tests():
     assert list(OTHER) == NAMES
-    assert set(sum(playground.GROUPS.values(), ())) == set(NAMES)
+    assert set(sum(GROUPS.values(), ())) == set(NAMES)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "file"])
 def test_a_field_in_use_changes_the_maps(name):
     base = USED_IN.get(name, QUICK)
-    assert name not in playground.unused(base)
+    assert name not in unused(base)
     before, after = compare(base), compare(replace(base, **{name: OTHER[name]}))
     same_shape = before.nonlinear_map.shape == after.nonlinear_map.shape
     assert not same_shape or not torch.allclose(before.nonlinear_map, after.nonlinear_map, rtol=1e-3, atol=0)
@@ -282,17 +313,17 @@ def test_a_field_in_use_changes_the_maps(name):
 def test_an_unused_field_changes_nothing(case):
     choice = CASES[case]
     before = compare(choice)
-    for name in playground.unused(choice):
+    for name in unused(choice):
         after = compare(replace(choice, **{name: OTHER[name]}))
         assert torch.equal(before.nonlinear_map, after.nonlinear_map), name
         assert torch.equal(before.linear_map, after.linear_map), name
 
 
 def test_photographs_and_many_gradients_are_slow():
-    assert not playground.slow(Choice())
-    assert playground.slow(PHOTO)
-    assert playground.slow(replace(QUICK, steps=400))
-    assert playground.slow(replace(QUICK, steps=16, noise=0.1, samples=64))
+    assert not slow(Choice())
+    assert slow(PHOTO)
+    assert slow(replace(QUICK, steps=400))
+    assert slow(replace(QUICK, steps=16, noise=0.1, samples=64))
 
 
 @cases
@@ -301,8 +332,8 @@ def test_gradients_are_about_those_spent(choice):
         return
     found = compare(choice)
     spent = int(found.linear.gradient_evaluations + found.nonlinear.gradient_evaluations)
-    assert spent <= 2 * playground.gradients(choice) + 4
-    assert playground.gradients(choice) <= 8 * spent
+    assert spent <= 2 * gradients(choice) + 4
+    assert gradients(choice) <= 8 * spent
 
 
 # ---- maps and picture --------------------------------------------------------------------------------------
@@ -357,7 +388,7 @@ class TestCompare:
         found = compare(replace(choice, noise=0.0))
         ends = torch.stack([found.nonlinear.path_points[0, 0], found.nonlinear.endpoint[0]])
         with torch.no_grad():
-            scores = playground.score_at(found)(ends)
+            scores = score_at(found)(ends)
         expected = torch.cat([found.nonlinear.score_start, found.nonlinear.score_end])
         torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-4)
 
@@ -414,7 +445,7 @@ def read_command(text: str) -> Choice:
     words = shlex.split(text)
     assert words[:5] == ["python", "-m", "helpers", "run", playground.NOTEBOOK]
     assert all(flag == "-p" for flag in words[5::2])
-    declared = notebooks.parameters(NOTEBOOK)
+    declared = parameters.parameters(NOTEBOOK)
     values = {name: value_of(value) for name, value in (word.split("=", 1) for word in words[6::2])}
     return Choice(**{name: declared[name].accept(value) for name, value in values.items()})
 
@@ -423,34 +454,34 @@ class TestWritten:
     @cases
     def test_code_makes_the_same_map(self, choice, capsys):
         names = {}
-        exec(compile(playground.code(choice), "written", "exec"), names)
+        exec(compile(code(choice), "written", "exec"), names)
         torch.testing.assert_close(names["saliency_map"], compare(choice).nonlinear_map, rtol=0, atol=0)
-        assert "playground" not in playground.code(choice)
+        assert "playground" not in code(choice)
 
     @cases
     def test_command_asks_for_the_same_map(self, choice):
-        asked = read_command(playground.command(choice))
+        asked = read_command(command(choice))
         assert torch.equal(compare(asked).nonlinear_map, compare(choice).nonlinear_map)
-        used = set(NAMES) - set(playground.unused(choice))
+        used = set(NAMES) - set(unused(choice))
         assert all(getattr(asked, name) == getattr(choice, name) for name in used)
 
     def test_command_of_the_default_has_no_parameters(self):
-        assert playground.command(Choice()) == "python -m helpers run 10_playground"
+        assert command(Choice()) == "python -m helpers run 10_playground"
 
     def test_own_file_with_a_difficult_name(self, photo_file, capsys):
         choice = replace(PHOTO, data="file", file=str(photo_file), preset=True)
-        assert read_command(playground.command(choice)).file == str(photo_file)
+        assert read_command(command(choice)).file == str(photo_file)
         names = {}
-        exec(compile(playground.code(choice), "written", "exec"), names)
+        exec(compile(code(choice), "written", "exec"), names)
         assert torch.equal(names["saliency_map"], compare(choice).nonlinear_map)
 
     @pytest.mark.parametrize("name", ["2024", "true", "null", "a b", "~/x.png", "[1]", "#1"])
     def test_texts_that_yaml_would_misread(self, name):
         choice = Choice(data="file", file=name)
-        assert read_command(playground.command(choice)) == choice
+        assert read_command(command(choice)) == choice
 
     def test_code_reads_well(self):
-        text = playground.code(CASES["stage"])
+        text = code(CASES["stage"])
         assert "coordinates=Layer(stages(model, image)[1], Removal(reference=0.0), carried=False)," in text
         assert "path=Flow(steps=4)," in text
         assert all(len(line) <= 110 for line in text.splitlines())
@@ -478,7 +509,7 @@ class TestPanel:
         assert Image.open(io.BytesIO(panel.canvas.picture.png)).size > (400, 400)
         assert "test digit 912, class 9" in panel.told.value
         assert panel.why.value == ""
-        assert list(panel.controls) == list(sum(playground.GROUPS.values(), ()))
+        assert list(panel.controls) == list(sum(GROUPS.values(), ()))
 
     def test_classes_are_sorted_by_probability_and_named_with_it(self, panel):
         labels = [label for label, _ in panel.controls["target"].options]
@@ -547,7 +578,7 @@ class TestPanel:
         assert state(panel) == "ready"
 
     def test_upload(self, panel, photo_file, tmp_path, monkeypatch):
-        monkeypatch.setattr(playground, "CACHE_FOLDER", tmp_path / "cache")
+        monkeypatch.setattr(datasets, "CACHE_FOLDER", tmp_path / "cache")
         panel.controls["side"].value = 64
         upload(panel, "../../etc/my photo.png", photo_file.read_bytes())
         assert panel.choice.data == "file"
@@ -558,7 +589,7 @@ class TestPanel:
         assert state(panel) == "waiting"
 
     def test_upload_that_is_no_image_is_told_and_not_kept(self, panel, tmp_path, monkeypatch):
-        monkeypatch.setattr(playground, "CACHE_FOLDER", tmp_path / "cache")
+        monkeypatch.setattr(datasets, "CACHE_FOLDER", tmp_path / "cache")
         upload(panel, "letter.png", b"Dear network,")
         assert state(panel) == "error"
         assert "letter.png: expected an image" in panel.why.value
@@ -583,7 +614,7 @@ class TestPanel:
         def greyed():
             return {name for name, control in panel.controls.items() if control.disabled}
 
-        assert greyed() == set(playground.unused(QUICK))
+        assert greyed() == set(unused(QUICK))
         assert "rival (only the margin has a rival)" in panel.greyed.value
         assert panel.controls["rival"].tooltip == "not used: only the margin has a rival"
         panel.controls["score"].value = "margin"
@@ -670,8 +701,8 @@ class TestPanel:
 
     def test_canvas_is_the_common_one(self, panel):
         assert isinstance(panel.canvas, Canvas)
-        assert isinstance(playground.path_of(QUICK), Path)
-        assert set(playground.about("photo")["among"]) == set(BUNDLED)
+        assert isinstance(path_of(QUICK), Path)
+        assert set(about("photo")["among"]) == set(BUNDLED)
 
 
 def upload(panel: Playground, name: str, content: bytes) -> None:

@@ -21,7 +21,11 @@ from nbconvert import HTMLExporter
 from PIL import Image
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from helpers import plots, sheets
+from helpers.show import style
+from helpers.show.landscapes import level_panels, level_sets, score_along
+from helpers.show.maps import LARGE, SMALL, map_grid, maps_beside
+from helpers.show.numbers import bars, convergence, dots_with_intervals
+from helpers.show.style import COLOUR_MAPS, COLOURS, DASHES, MARKERS, STYLE, png, show
 
 EXTENT = (-2.0, 2.0, -1.0, 3.0)
 
@@ -34,7 +38,7 @@ def ring_figure(**options):
     start = torch.tensor([[1.5, 0.5]], dtype=torch.float64)
     way = torch.tensor([[1.5, 0.5], [1.2, 0.4], [0.9487, 0.3162]], dtype=torch.float64)
     arguments = {"function": ring, "extent": EXTENT, "start": start, "paths": {"flow": way}, "level": 0.0}
-    return plots.level_sets(**(arguments | options))
+    return level_sets(**(arguments | options))
 
 
 def by_gid(figure, gid):
@@ -64,7 +68,7 @@ def opened(data):
 
 
 def lightness(name):
-    colours = plots.COLOUR_MAPS[name](np.linspace(0, 1, 256))[None, :, :3]
+    colours = COLOUR_MAPS[name](np.linspace(0, 1, 256))[None, :, :3]
     return rgb2lab(colours)[0, :, 0]
 
 
@@ -85,9 +89,9 @@ def test_signed_colour_maps_are_symmetric_about_a_light_centre(name):
     assert np.abs(light - light[::-1]).max() < 5
     assert light.argmax() == pytest.approx(127.5, abs=2)
     assert (np.diff(light[:128]) > -0.01).all()
-    red, _, blue = plots.COLOUR_MAPS[name](1.0)[:3]
+    red, _, blue = COLOUR_MAPS[name](1.0)[:3]
     assert red > blue  # positive is red
-    assert plots.COLOUR_MAPS[name](0.5)[:3] == pytest.approx((0.97, 0.97, 0.97), abs=0.02)
+    assert COLOUR_MAPS[name](0.5)[:3] == pytest.approx((0.97, 0.97, 0.97), abs=0.02)
 
 
 # Linear RGB as seen without one kind of cone: Machado, Oliveira & Fernandes 2009, doi 10.1109/TVCG.2009.113.
@@ -121,41 +125,41 @@ def seen(colours, deficiency):
 
 @pytest.mark.parametrize("deficiency", DEFICIENCIES)
 def test_colours_of_lines_can_be_told_apart_with_a_colour_vision_deficiency(deficiency):
-    found = seen([mpl.colors.to_rgb(colour) for colour in plots.COLOURS], deficiency)
+    found = seen([mpl.colors.to_rgb(colour) for colour in COLOURS], deficiency)
     apart = deltaE_ciede2000(found[:, None], found[None])
     # 2 is just noticeable side by side; lines lie apart, so five times that
     assert apart[~np.eye(len(found), dtype=bool)].min() > 10
-    assert len(plots.COLOURS) == len(set(plots.MARKERS)) == len(set(plots.DASHES)), "and by more than colour"
+    assert len(COLOURS) == len(set(MARKERS)) == len(set(DASHES)), "and by more than colour"
 
 
 @pytest.mark.parametrize("deficiency", DEFICIENCIES)
 def test_the_two_sides_of_a_signed_map_stay_apart_and_magnitudes_in_order(deficiency):
-    ends = plots.COLOUR_MAPS["signed"](np.linspace(0, 1, 257))[:, :3]
+    ends = COLOUR_MAPS["signed"](np.linspace(0, 1, 257))[:, :3]
     found = seen(ends, deficiency)
     far = deltaE_ciede2000(found[:96], found[::-1][:96])  # beyond a quarter of the scale on either side
     assert far.min() > 15
-    grows = seen(plots.COLOUR_MAPS["magnitude"](np.linspace(0, 1, 64))[:, :3], deficiency)[:, 0]
+    grows = seen(COLOUR_MAPS["magnitude"](np.linspace(0, 1, 64))[:, :3], deficiency)[:, 0]
     assert (np.diff(grows) > 0).all()
 
 
 def test_type_can_be_read_at_half_size():
     # 9 points are 12.5 pixels in a figure of 100 dots an inch, and 6 of them are left at half its size.
-    assert plots.STYLE["figure.dpi"] == plots.STYLE["savefig.dpi"] == 100
-    sizes = [value for name, value in plots.STYLE.items() if name.endswith("size") and "line" not in name]
+    assert STYLE["figure.dpi"] == STYLE["savefig.dpi"] == 100
+    sizes = [value for name, value in STYLE.items() if name.endswith("size") and "line" not in name]
     assert len(sizes) >= 6
-    assert min(*sizes, sheets.LARGE, sheets.SMALL) >= 9
+    assert min(*sizes, LARGE, SMALL) >= 9
 
 
 def test_no_other_colour_map_is_used():
     image, maps = torch.rand(8, 8), {"a": torch.randn(8, 8)}
-    figures = [ring_figure(), plots.maps_beside(image, maps), plots.maps_beside(image, maps, signed=False)]
+    figures = [ring_figure(), maps_beside(image, maps), maps_beside(image, maps, signed=False)]
     used = {
         artist.get_cmap().name
         for figure in figures
         for artist in figure.findobj(lambda a: isinstance(a, AxesImage | ContourSet))
         if getattr(artist, "filled", True)  # contour lines have one fixed colour
     }
-    assert used == {cmap.name for cmap in plots.COLOUR_MAPS.values()}
+    assert used == {cmap.name for cmap in COLOUR_MAPS.values()}
 
 
 def test_drawing_leaves_the_callers_style_and_pyplot_alone():
@@ -175,16 +179,16 @@ def test_drawing_leaves_the_callers_style_and_pyplot_alone():
 
 def test_png_is_reproducible_and_describes_itself():
     figure = ring_figure()
-    data = plots.png(figure, "a ring")
-    assert data == plots.png(ring_figure(), "a ring")
+    data = png(figure, "a ring")
+    assert data == png(ring_figure(), "a ring")
     assert opened(data).text["Description"] == "a ring"
     assert "Software" not in opened(data).text
 
 
 def test_show_sends_one_png_with_its_description(monkeypatch):
     sent = []
-    monkeypatch.setattr(plots, "display", lambda data, **options: sent.append((data, options)))
-    assert plots.show(ring_figure(), "a ring") is None
+    monkeypatch.setattr(style, "display", lambda data, **options: sent.append((data, options)))
+    assert show(ring_figure(), "a ring") is None
     ((bundle, options),) = sent
     assert bundle["text/plain"] == "a ring"
     assert options["metadata"] == {"image/png": {"alt": "a ring"}}
@@ -192,12 +196,12 @@ def test_show_sends_one_png_with_its_description(monkeypatch):
     assert opened(base64.b64decode(bundle["image/png"])).format == "PNG"
     for bad in ("", "  ", None):
         with pytest.raises(ValueError, match="alt: expected a description"):
-            plots.show(ring_figure(), bad)
+            show(ring_figure(), bad)
 
 
 def test_a_notebook_cell_has_exactly_one_png_and_its_page_the_alt_text():
     """In a real kernel, with the inline backend on and pyplot imported, as a reader's setup cell may do."""
-    setup = f"import sys; sys.path.insert(0, {str(Path(plots.__file__).parents[1])!r})\n"
+    setup = f"import sys; sys.path.insert(0, {str(Path(style.__file__).parents[1])!r})\n"
     setup += "%matplotlib inline\nimport matplotlib.pyplot as plt, torch\nfrom helpers import plots"
     draw = "figure = plots.map_grid([[torch.eye(3)]])\nplots.show(figure, 'a <diagonal>')"
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in (setup, draw)])
@@ -213,8 +217,8 @@ def test_a_notebook_cell_has_exactly_one_png_and_its_page_the_alt_text():
 def test_figures_stay_small():
     photo = torch.rand(3, 64, 64)
     rows = [[torch.randn(28, 28) for _ in range(4)] for _ in range(3)]
-    for figure in (ring_figure(), plots.maps_beside(photo, {"a": torch.randn(64, 64)}), plots.map_grid(rows)):
-        assert len(plots.png(figure)) < 150_000
+    for figure in (ring_figure(), maps_beside(photo, {"a": torch.randn(64, 64)}), map_grid(rows)):
+        assert len(png(figure)) < 150_000
 
 
 # ---- two dimensions ----------------------------------------------------------------------------------------
@@ -295,7 +299,7 @@ def panels_figure(**options):
         "paths": {"one": {"both": ways}, "two": {"first": ways[0], "rests": ways[0, :1].expand(2, 2)}},
         "extent": EXTENT,
     }
-    return plots.level_panels(**(arguments | options))
+    return level_panels(**(arguments | options))
 
 
 def test_level_panels_share_one_scale_and_the_styles_of_their_labels():
@@ -327,7 +331,7 @@ def test_level_panels_refuse_what_they_cannot_draw():
 
 def test_score_along_shows_score_tangent_and_level():
     way = torch.tensor([[2.0, 0.0], [1.0, 0.0]], dtype=torch.float64)
-    figure = plots.score_along(ring, {"flow": way, "straight": way}, level=0.0, score_name="log-odds")
+    figure = score_along(ring, {"flow": way, "straight": way}, level=0.0, score_name="log-odds")
     first, second = figure.axes
     assert [a.get_title() for a in figure.axes] == ["flow", "straight"]
     assert first.get_ylabel() == "log-odds"
@@ -340,14 +344,14 @@ def test_score_along_shows_score_tangent_and_level():
     assert list(level.get_ydata()) == [0.0, 0.0]
     assert tangent.get_linestyle() == "--"
     assert first.get_ylim() == second.get_ylim()
-    share = plots.score_along(ring, {"flow": way * 2}, against="share").axes[0]
+    share = score_along(ring, {"flow": way * 2}, against="share").axes[0]
     assert share.lines[0].get_xdata()[-1] == pytest.approx(1.0)
     assert share.get_xlabel() == "share of the path"
 
 
 def test_score_along_takes_images_and_points_that_rest():
     points = torch.stack([torch.full((1, 4, 4), v) for v in (1.0, 0.5, 0.5, 0.0)])
-    (axes,) = plots.score_along(lambda x: x.sum((1, 2, 3)), {"flow": points}).axes
+    (axes,) = score_along(lambda x: x.sum((1, 2, 3)), {"flow": points}).axes
     score, tangent = axes.lines
     assert score.get_ydata()[[0, -1]] == pytest.approx([16.0, 0.0])
     assert np.allclose(score.get_ydata(), tangent.get_ydata())  # affine: the tangent is right
@@ -357,13 +361,13 @@ def test_score_along_takes_images_and_points_that_rest():
 def test_score_along_refuses_what_it_cannot_draw():
     way = torch.tensor([[2.0, 0.0], [1.0, 0.0]])
     with pytest.raises(ValueError, match="against: expected"):
-        plots.score_along(ring, {"flow": way}, against="time")
+        score_along(ring, {"flow": way}, against="time")
     with pytest.raises(ValueError, match="paths: expected at least one path"):
-        plots.score_along(ring, {})
+        score_along(ring, {})
     with pytest.raises(ValueError, match=r"at least two, for 'flow'; got \(1, 2\)"):
-        plots.score_along(ring, {"flow": way[:1]})
+        score_along(ring, {"flow": way[:1]})
     with pytest.raises(ValueError, match="begin at the same input; 'other' does not"):
-        plots.score_along(ring, {"flow": way, "other": way + 1})
+        score_along(ring, {"flow": way, "other": way + 1})
 
 
 # ---- maps --------------------------------------------------------------------------------------------------
@@ -371,7 +375,7 @@ def test_score_along_refuses_what_it_cannot_draw():
 
 def test_maps_beside_have_one_symmetric_scale():
     image = torch.rand(1, 6, 5)
-    figure = plots.maps_beside(
+    figure = maps_beside(
         image, {"a": torch.full((6, 5), 0.5), "b": torch.full((1, 6, 5), -2.0)}, label="logit"
     )
     panels = panels_of(figure)
@@ -384,24 +388,24 @@ def test_maps_beside_have_one_symmetric_scale():
 
 
 def test_magnitudes_start_at_0_and_drop_the_sign():
-    figure = plots.map_grid([[torch.tensor([[-3.0, 1.0]])]], signed=False)
+    figure = map_grid([[torch.tensor([[-3.0, 1.0]])]], signed=False)
     (panel,) = maps_of(figure)
     assert panel.get_clim() == (0.0, 3.0)
     assert panel.get_array().tolist() == [[3.0, 1.0]]
-    assert panel.get_cmap().name == plots.COLOUR_MAPS["magnitude"].name
+    assert panel.get_cmap().name == COLOUR_MAPS["magnitude"].name
 
 
 def test_a_percentile_is_used_and_stated():
     values = torch.arange(-50.0, 51.0).reshape(1, -1)
-    figure = plots.map_grid([[values]], percentile=80, label="score")
+    figure = map_grid([[values]], percentile=80, label="score")
     (panel,) = maps_of(figure)
     limit = np.percentile(values.abs().numpy(), 80)
     assert panel.get_clim() == (-limit, limit)
     assert "80th percentile" in figure.axes[-1].get_ylabel()
-    assert "percentile" not in plots.map_grid([[values]]).axes[-1].get_ylabel()
+    assert "percentile" not in map_grid([[values]]).axes[-1].get_ylabel()
     sparse = torch.zeros(10, 10)
     sparse[0, 0] = 4.0
-    assert maps_of(plots.map_grid([[sparse]], percentile=90))[0].get_clim() == (-4.0, 4.0)
+    assert maps_of(map_grid([[sparse]], percentile=90))[0].get_clim() == (-4.0, 4.0)
 
 
 def test_maps_of_different_units_can_each_have_their_own_limit():
@@ -410,7 +414,7 @@ def test_maps_of_different_units_can_each_have_their_own_limit():
         "b": torch.tensor([[300.0, 150.0]]),
         "nothing": torch.zeros(1, 2),
     }
-    figure = plots.map_grid([list(maps.values())], scale="map", label="support")
+    figure = map_grid([list(maps.values())], scale="map", label="support")
     assert [m.get_array().tolist() for m in maps_of(figure)] == [[[0.25, -1.0]], [[1.0, 0.5]], [[0.0, 0.0]]]
     assert {m.get_clim() for m in maps_of(figure)} == {(-1.0, 1.0)}
     assert figure.axes[-1].get_ylabel() == "support\n/ the map's largest value"
@@ -418,7 +422,7 @@ def test_maps_of_different_units_can_each_have_their_own_limit():
 
 def test_each_row_can_have_its_own_limit():
     rows = [[torch.tensor([[1.0, -4.0]]), torch.tensor([[2.0, 0.0]])], [None, torch.tensor([[300.0, 150.0]])]]
-    figure = plots.map_grid(rows, scale="row", label="support")
+    figure = map_grid(rows, scale="row", label="support")
     arrays = [m.get_array().tolist() for m in maps_of(figure)]
     assert arrays == [[[0.25, -1.0]], [[0.5, 0.0]], [[1.0, 0.5]]]
     assert figure.axes[-1].get_ylabel() == "support\n/ the row's largest value"
@@ -428,7 +432,7 @@ def test_map_grid_has_rows_columns_gaps_and_outlines():
     maps = [[torch.randn(4, 4), None, torch.randn(4, 4)], [torch.randn(4, 4)] * 3]
     mask = torch.zeros(8, 8, dtype=torch.bool)
     mask[4:, :4] = True
-    figure = plots.map_grid(
+    figure = map_grid(
         maps, ["one", "two"], ["a", "b", "c"], images=torch.rand(2, 3, 8, 8), outlines=[None, mask]
     )
     assert len(panels_of(figure)) == 2 + 5
@@ -445,12 +449,12 @@ def test_map_grid_has_rows_columns_gaps_and_outlines():
 
 def test_strongly_negative_pixels_carry_a_minus():
     values = torch.tensor([[1.0, -1.0, 0.1], [-0.1, 0.0, -0.9]])
-    figure = plots.map_grid([[values]])
+    figure = map_grid([[values]])
     (marks,) = by_gid(figure, "negative")
     assert isinstance(marks, PathCollection)
     assert marks.get_offsets().tolist() == [[1.0, 0.0], [2.0, 1.0]]
-    assert not by_gid(plots.map_grid([[values]], signed=False), "negative")
-    assert not by_gid(plots.map_grid([[torch.randn(200, 200)]]), "negative")  # too small to be read
+    assert not by_gid(map_grid([[values]], signed=False), "negative")
+    assert not by_gid(map_grid([[torch.randn(200, 200)]]), "negative")  # too small to be read
 
 
 def test_maps_refuse_what_they_cannot_draw():
@@ -468,13 +472,13 @@ def test_maps_refuse_what_they_cannot_draw():
         (([[one]], None, None, [torch.zeros(2, 4, 4)]), r"image: expected shape.*got \(2, 4, 4\)"),
     ):
         with pytest.raises(ValueError, match=message):
-            plots.map_grid(*arguments)
+            map_grid(*arguments)
     with pytest.raises(ValueError, match='scale: expected "common", "row" or "map"; got \'own\''):
-        plots.map_grid([[one]], scale="own")
+        map_grid([[one]], scale="own")
     with pytest.raises(ValueError, match="percentile: expected a number"):
-        plots.map_grid([[one]], percentile=0)
+        map_grid([[one]], percentile=0)
     with pytest.raises(ValueError, match=r"outlines: expected masks of shape \(4, 4\); got \(2, 2\)"):
-        plots.maps_beside(one, {"a": one}, outline=torch.ones(2, 2, dtype=torch.bool))
+        maps_beside(one, {"a": one}, outline=torch.ones(2, 2, dtype=torch.bool))
 
 
 # ---- numbers -----------------------------------------------------------------------------------------------
@@ -482,7 +486,7 @@ def test_maps_refuse_what_they_cannot_draw():
 
 def test_bars_show_every_value_at_its_feature():
     values = {"gradient": torch.tensor([[1.0, -2.0, 0.5]]), "flow": [0.0, 3.0, -4.0]}
-    figure = plots.bars(values, ["radius", "area", "texture"], label="logit")
+    figure = bars(values, ["radius", "area", "texture"], label="logit")
     (axes,) = figure.axes
     assert axes.get_xlabel() == "logit"
     assert [t.get_text() for t in axes.get_yticklabels()] == ["radius", "area", "texture"]
@@ -496,16 +500,16 @@ def test_bars_show_every_value_at_its_feature():
 
 
 def test_bars_keep_the_largest():
-    (axes,) = plots.bars({"a": [1.0, -5.0, 2.0], "b": [0.0, 0.0, 3.0]}, ["x", "y", "z"], largest=2).axes
+    (axes,) = bars({"a": [1.0, -5.0, 2.0], "b": [0.0, 0.0, 3.0]}, ["x", "y", "z"], largest=2).axes
     assert [t.get_text() for t in axes.get_yticklabels()] == ["y", "z"]
     assert [[bar.get_width() for bar in c] for c in axes.containers] == [[-5.0, 2.0], [0.0, 3.0]]
 
 
 def test_bars_refuse_values_without_a_feature():
     with pytest.raises(ValueError, match=r"values: expected 3 finite values.*for 'a'; got shape \(2,\)"):
-        plots.bars({"a": [1.0, 2.0]}, ["x", "y", "z"])
+        bars({"a": [1.0, 2.0]}, ["x", "y", "z"])
     with pytest.raises(ValueError, match="values: expected at least one method"):
-        plots.bars({}, ["x"])
+        bars({}, ["x"])
 
 
 def test_convergence_is_log_log_with_the_slope_in_the_legend():
@@ -516,7 +520,7 @@ def test_convergence_is_log_log_with_the_slope_in_the_legend():
         "exact": sizes * 0,
         "some": sizes * (sizes > 1e-3),
     }
-    figure = plots.convergence(sizes, errors, x_label="step", y_label="miss")
+    figure = convergence(sizes, errors, x_label="step", y_label="miss")
     (axes,) = figure.axes
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("step", "miss")
@@ -526,7 +530,7 @@ def test_convergence_is_log_log_with_the_slope_in_the_legend():
     points = [line for line in axes.lines if line.get_marker() != "None" and len(line.get_xdata())]
     assert np.allclose(points[0].get_ydata(), 3 * sizes)
     with pytest.raises(ValueError, match="expected as many values as x"):
-        plots.convergence(sizes, {"a": [1.0, 2.0]})
+        convergence(sizes, {"a": [1.0, 2.0]})
 
 
 def test_dots_stand_at_their_means_with_their_intervals():
@@ -538,7 +542,7 @@ def test_dots_stand_at_their_means_with_their_intervals():
         ],
         columns=["method", "part", "mean", "low", "high"],
     )
-    figure = plots.dots_with_intervals(table)
+    figure = dots_with_intervals(table)
     (axes,) = figure.axes
     assert axes.get_xlabel() == "rank AUC (chance 0.5)"
     assert [t.get_text() for t in axes.get_yticklabels()] == ["ours", "peer"]
@@ -554,14 +558,14 @@ def test_dots_stand_at_their_means_with_their_intervals():
     assert set(legend_of(figure)) == {"best", "others", "chance"}
     chance = [line for line in axes.lines if line.get_label() == "chance"]
     assert list(chance[0].get_xdata()) == [0.5, 0.5]
-    assert "chance" not in legend_of(plots.dots_with_intervals(table, chance=None))
+    assert "chance" not in legend_of(dots_with_intervals(table, chance=None))
     with pytest.raises(ValueError, match="table: expected rows with the columns"):
-        plots.dots_with_intervals(table.drop(columns="low"))
+        dots_with_intervals(table.drop(columns="low"))
 
 
 def test_dots_with_intervals_takes_a_mean_that_rounding_put_outside_its_interval():
     low = float(np.nextafter(0.5, 1))
-    figure = plots.dots_with_intervals(
+    figure = dots_with_intervals(
         pd.DataFrame({"method": ["a"], "part": ["all"], "mean": [0.5], "low": [low], "high": [low]})
     )
     assert figure.axes[0].get_yticklabels()[0].get_text() == "a"

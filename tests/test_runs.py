@@ -13,7 +13,12 @@ import pytest
 import torch
 
 from helpers import __main__ as command
-from helpers import notebooks, records, runs
+from helpers.run import notebook_files, records
+from helpers.run import parameters as parameters_module
+from helpers.run.execute import NotebookFailed, check_form, run_notebook
+from helpers.run.notebook_files import KERNELSPEC, LANGUAGE_INFO, WIDGET_VIEW, dumps, normalise
+from helpers.run.parameters import Parameter, ParameterError, check_parameters
+from helpers.run.records import record
 
 PARAMETERS = """\
 steps = 3  # steps of the walk
@@ -29,7 +34,7 @@ plt.show()"""
 
 RECORD = """\
 # NBVAL_CHECK_OUTPUT
-from helpers.records import record
+from helpers.run.records import record
 record(total=steps * rate, label=label, loud=loud, widths=len(widths))"""
 
 
@@ -42,7 +47,7 @@ def make(path: Path, *sources: str, parameters: str | None = PARAMETERS) -> Path
     # No kernelspec: a notebook just written by a program has none either.
     notebook = nbformat.v4.new_notebook(cells=cells)
     path.parent.mkdir(parents=True, exist_ok=True)
-    notebooks.write(notebook, path)
+    notebook_files.write(notebook, path)
     return path
 
 
@@ -62,7 +67,7 @@ def finished(tmp_path_factory):
     before = source.read_bytes()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MPLBACKEND", "Agg")
-        result = runs.run_notebook(
+        result = run_notebook(
             source, folder / "out" / "x.ipynb", {"steps": 8, "rate": 2}, show_progress=False
         )
         assert os.environ["MPLBACKEND"] == "Agg"
@@ -94,7 +99,7 @@ def test_record_file_tells_what_ran(finished):
 def test_run_uses_this_interpreter_in_an_environment_that_is_not_activated(finished):
     texts = [
         o.data["text/plain"]
-        for c in notebooks.read(finished.notebook).cells
+        for c in notebook_files.read(finished.notebook).cells
         for o in c.get("outputs", [])
         if o.output_type == "execute_result"
     ]
@@ -104,7 +109,7 @@ def test_run_uses_this_interpreter_in_an_environment_that_is_not_activated(finis
 def test_executed_notebook_holds_no_temporary_name(finished):
     text = finished.notebook.read_text(encoding="utf-8")
     assert ".x-" not in text
-    assert "papermill" not in notebooks.read(finished.notebook).metadata
+    assert "papermill" not in notebook_files.read(finished.notebook).metadata
 
 
 @pytest.mark.parametrize(
@@ -127,24 +132,24 @@ def test_executed_notebook_holds_no_temporary_name(finished):
 )
 def test_parameters_that_the_notebook_cannot_take_are_refused_before_anything_runs(tmp_path, given, message):
     source = make(tmp_path / "source.ipynb", RECORD)
-    with pytest.raises(notebooks.ParameterError, match=message):
-        runs.run_notebook(source, tmp_path / "out" / "x.ipynb", given)
+    with pytest.raises(ParameterError, match=message):
+        run_notebook(source, tmp_path / "out" / "x.ipynb", given)
     assert everything_in(tmp_path) == ["source.ipynb"]
 
 
 def test_parameters_that_fit_are_taken(tmp_path):
     source = make(tmp_path / "source.ipynb")
     given = {"steps": -4, "rate": 7, "label": "", "loud": True, "widths": []}
-    values = runs.check_parameters(source, given)
+    values = check_parameters(source, given)
     assert values == given
     assert type(values["rate"]) is float
 
 
 def test_parameters_are_read_with_their_help(tmp_path):
-    found = notebooks.parameters(make(tmp_path / "source.ipynb"))
+    found = parameters_module.parameters(make(tmp_path / "source.ipynb"))
     assert list(found) == ["steps", "rate", "label", "loud", "widths"]
-    assert found["rate"] == notebooks.Parameter("rate", 0.5, "length of a step")
-    assert notebooks.parameters(make(tmp_path / "none.ipynb", "1", parameters=None)) == {}
+    assert found["rate"] == Parameter("rate", 0.5, "length of a step")
+    assert parameters_module.parameters(make(tmp_path / "none.ipynb", "1", parameters=None)) == {}
 
 
 @pytest.mark.parametrize(
@@ -161,7 +166,7 @@ def test_parameters_are_read_with_their_help(tmp_path):
 def test_parameters_cell_that_papermill_would_misread_is_refused(tmp_path, cell, message):
     source = make(tmp_path / "source.ipynb", parameters=cell)
     with pytest.raises(ValueError, match=message):
-        notebooks.parameters(source)
+        parameters_module.parameters(source)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +176,7 @@ def test_parameters_cell_that_papermill_would_misread_is_refused(tmp_path, cell,
         ("import os; os._exit(3)", 4, "DeadKernelError"),
         ("import sys; sys.exit()", 4, "SystemExit"),
         ("import time; time.sleep(60)", 4, "(?i)timeout|timed out"),
-        ("from helpers.records import record; record(total=1)", None, "'total' is recorded twice"),
+        ("from helpers.run.records import record; record(total=1)", None, "'total' is recorded twice"),
     ],
 )
 def test_failing_notebook_tells_its_cell_and_leaves_the_destination_alone(tmp_path, cell, place, message):
@@ -179,8 +184,8 @@ def test_failing_notebook_tells_its_cell_and_leaves_the_destination_alone(tmp_pa
     timeout = 3 if "sleep" in cell else 120
     for name in ("x.ipynb", "x.json"):
         (tmp_path / name).write_text("from an earlier run")
-    with pytest.raises(runs.NotebookFailed, match=message) as raised:
-        runs.run_notebook(source, tmp_path / "x.ipynb", {"steps": 1}, show_progress=False, timeout=timeout)
+    with pytest.raises(NotebookFailed, match=message) as raised:
+        run_notebook(source, tmp_path / "x.ipynb", {"steps": 1}, show_progress=False, timeout=timeout)
     failure = raised.value
     # The cell's place in the source: papermill's own cell, behind the parameters, is not counted.
     assert failure.cell == place
@@ -200,20 +205,20 @@ panel = ipywidgets.interactive_output(lambda x: print(1 // (x - 2)), {"x": slide
 slider.value = 2
 panel"""
     source = make(tmp_path / "03_widget.ipynb", cell, parameters=None)
-    with pytest.raises(runs.NotebookFailed, match="widget's callback(?s:.*)ZeroDivisionError"):
-        runs.run_notebook(source, tmp_path / "x.ipynb", show_progress=False)
+    with pytest.raises(NotebookFailed, match="widget's callback(?s:.*)ZeroDivisionError"):
+        run_notebook(source, tmp_path / "x.ipynb", show_progress=False)
     good = make(tmp_path / "04_widget.ipynb", cell.replace("slider.value = 2", ""), parameters=None)
-    assert runs.run_notebook(good, tmp_path / "x.ipynb", show_progress=False).figures == ()
+    assert run_notebook(good, tmp_path / "x.ipynb", show_progress=False).figures == ()
 
 
 def test_run_refuses_to_overwrite_its_source(tmp_path):
     source = make(tmp_path / "source.ipynb")
     with pytest.raises(ValueError, match="expected another file than the notebook itself"):
-        runs.run_notebook(source, tmp_path / "." / "source.ipynb")
+        run_notebook(source, tmp_path / "." / "source.ipynb")
     with pytest.raises(ValueError, match="ends in .ipynb"):
-        runs.run_notebook(source, tmp_path / "out")
+        run_notebook(source, tmp_path / "out")
     with pytest.raises(FileNotFoundError, match="no such notebook"):
-        runs.run_notebook(tmp_path / "absent.ipynb", tmp_path / "x.ipynb")
+        run_notebook(tmp_path / "absent.ipynb", tmp_path / "x.ipynb")
 
 
 def test_run_refuses_the_kernel_of_another_environment(tmp_path, monkeypatch):
@@ -228,14 +233,18 @@ def test_run_refuses_the_kernel_of_another_environment(tmp_path, monkeypatch):
     (folder / "kernel.json").write_text(json.dumps(spec))
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
     with pytest.raises(RuntimeError, match="runs /elsewhere/bin/python, not "):
-        runs.run_notebook(source, tmp_path / "x.ipynb", show_progress=False)
+        run_notebook(source, tmp_path / "x.ipynb", show_progress=False)
 
 
 def test_run_all_gathers_the_numbers_and_goes_on_after_a_failure(tmp_path, capsys):
     folder, build = tmp_path / "notebooks", tmp_path / "build"
     make(folder / "02_bad.ipynb", "raise KeyError('lost')", RECORD)
     make(folder / "01_good.ipynb", FIGURE, RECORD)
-    make(folder / "03_good.ipynb", "total = 1 / 3", "from helpers.records import record\nrecord(third=total)")
+    make(
+        folder / "03_good.ipynb",
+        "total = 1 / 3",
+        "from helpers.run.records import record\nrecord(third=total)",
+    )
     make(folder / "notes.ipynb", "1 / 0")
     build.mkdir()
     (build / "02_bad.json").write_text("from an earlier run")
@@ -270,11 +279,11 @@ def test_run_all_of_nothing_is_an_error(tmp_path, capsys):
 
 def test_execute_brings_a_notebook_to_the_committed_form(tmp_path):
     source = make(tmp_path / "01_x.ipynb", FIGURE, RECORD)
-    assert any("not executed" in line for line in runs.check_form(source))
+    assert any("not executed" in line for line in check_form(source))
     assert command.main(["execute", str(source)]) == 0
     assert everything_in(tmp_path) == ["01_x.ipynb"]
-    assert runs.check_form(source) == []
-    cells = [cell for cell in notebooks.read(source).cells if cell.cell_type == "code"]
+    assert check_form(source) == []
+    cells = [cell for cell in notebook_files.read(source).cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in cells] == [1, 2, 3]
     assert cells[0].metadata == {"tags": ["parameters"]}
     assert cells[2].outputs[0].data["text/plain"].splitlines()[0] == "total:  1.5"
@@ -298,7 +307,7 @@ def untidy() -> nbformat.NotebookNode:
     """A notebook with everything that the normaliser takes away."""
     stream = [nbformat.v4.new_output("stream", name="stdout", text=text) for text in ("a\n", "b\n")]
     bar = nbformat.v4.new_output("stream", name="stderr", text="\r 10%|#  | 1/10 [00:01<00:09]")
-    view = output({notebooks.WIDGET_VIEW: {"model_id": "1"}, "text/plain": "IntSlider()"})
+    view = output({WIDGET_VIEW: {"model_id": "1"}, "text/plain": "IntSlider()"})
     result = nbformat.v4.new_output("execute_result", {"text/plain": "3"}, execution_count=17)
     first = nbformat.v4.new_code_cell("print('a')", execution_count=17, outputs=[*stream, bar, view, result])
     first.metadata.update(tags=["keep"], papermill={"duration": 1.0}, execution={"iopub.status.busy": "now"})
@@ -312,9 +321,9 @@ def untidy() -> nbformat.NotebookNode:
 
 def test_normalise_takes_away_what_differs_from_run_to_run():
     before = untidy()
-    tidy = notebooks.normalise(before)
+    tidy = normalise(before)
     assert before == untidy(), "the argument was changed"
-    assert tidy.metadata == {"kernelspec": notebooks.KERNELSPEC, "language_info": notebooks.LANGUAGE_INFO}
+    assert tidy.metadata == {"kernelspec": KERNELSPEC, "language_info": LANGUAGE_INFO}
     assert (tidy.nbformat, tidy.nbformat_minor) == (4, 5)
     assert tidy.cells[0].id == "kept"
     assert len({cell.id for cell in tidy.cells}) == 3
@@ -329,26 +338,26 @@ def test_normalise_takes_away_what_differs_from_run_to_run():
 
 
 def test_normalise_twice_is_normalise_once_and_ids_do_not_depend_on_chance():
-    once = notebooks.dumps(notebooks.normalise(untidy()))
-    assert notebooks.dumps(notebooks.normalise(nbformat.v4.reads_json(once))) == once
-    assert notebooks.dumps(notebooks.normalise(untidy())) == once
+    once = dumps(normalise(untidy()))
+    assert dumps(normalise(nbformat.v4.reads_json(once))) == once
+    assert dumps(normalise(untidy())) == once
     assert once.endswith("}\n")
 
 
 def test_normalise_reads_older_notebooks_without_cell_ids(tmp_path):
-    content = json.loads(notebooks.dumps(untidy()))
+    content = json.loads(dumps(untidy()))
     content["nbformat_minor"] = 2
     for cell in content["cells"]:
         del cell["id"]
     path = tmp_path / "old.ipynb"
     path.write_text(json.dumps(content), encoding="utf-8")
-    first = notebooks.dumps(notebooks.normalise(notebooks.read(path)))
-    assert first == notebooks.dumps(notebooks.normalise(notebooks.read(path)))
+    first = dumps(normalise(notebook_files.read(path)))
+    assert first == dumps(normalise(notebook_files.read(path)))
 
 
 def test_normalise_command_writes_and_check_only_tells(tmp_path, capsys):
     path = tmp_path / "x.ipynb"
-    notebooks.write(untidy(), path)
+    notebook_files.write(untidy(), path)
     before = path.read_bytes()
     assert command.main(["normalise", "--check", str(path)]) == 1
     assert "not in normal form" in capsys.readouterr().err
@@ -377,7 +386,7 @@ def test_normalise_command_writes_and_check_only_tells(tmp_path, capsys):
 )
 def test_problems_tells_what_cannot_be_repaired(source, outputs, problem):
     cell = nbformat.v4.new_code_cell(source, execution_count=1, outputs=outputs)
-    found = notebooks.problems(nbformat.v4.new_notebook(cells=[cell]))
+    found = notebook_files.problems(nbformat.v4.new_notebook(cells=[cell]))
     assert len(found) == 1
     assert found[0].startswith("cell 1: ")
     assert problem in found[0]
@@ -387,7 +396,7 @@ def test_problems_finds_none_where_there_are_none():
     texts = ["see https://example.org/home/page and data/home/x", "a/b, 1/tmp", "def f():\n    print(1)"]
     cells = [nbformat.v4.new_code_cell(text, execution_count=1) for text in texts]
     cells[0].outputs = [output({"text/plain": texts[0], "image/png": "/tmp/aaaa"})]
-    assert notebooks.problems(nbformat.v4.new_notebook(cells=cells)) == []
+    assert notebook_files.problems(nbformat.v4.new_notebook(cells=cells)) == []
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"nbformat": 3}'])
@@ -395,7 +404,7 @@ def test_read_refuses_what_is_no_notebook(tmp_path, text):
     path = tmp_path / "x.ipynb"
     path.write_text(text)
     with pytest.raises(ValueError, match="x.ipynb"):
-        notebooks.read(path)
+        notebook_files.read(path)
 
 
 @pytest.fixture
@@ -407,14 +416,12 @@ def shown(monkeypatch):
 
 
 def test_record_shows_rounded_numbers_and_keeps_every_digit(shown):
-    records.record(
-        accuracy=torch.tensor(2 / 3, dtype=torch.float64), n=np.int64(7), ok=np.bool_(True), name="a"
-    )
+    record(accuracy=torch.tensor(2 / 3, dtype=torch.float64), n=np.int64(7), ok=np.bool_(True), name="a")
     ((data, metadata),) = shown
     assert data == {"text/plain": "accuracy: 0.6667\nn:        7\nok:       True\nname:     a"}
     assert metadata == {records.RECORD: {"accuracy": 2 / 3, "n": 7, "ok": True, "name": "a"}}
     assert [type(value) for value in metadata[records.RECORD].values()] == [float, int, bool, str]
-    records.record(2, accuracy=2 / 3)
+    record(2, accuracy=2 / 3)
     assert shown[1][0] == {"text/plain": "accuracy: 0.67"}
 
 
@@ -434,5 +441,5 @@ def test_record_shows_rounded_numbers_and_keeps_every_digit(shown):
 )
 def test_record_refuses_what_is_no_number(shown, arguments, numbers, error, message):
     with pytest.raises(error, match=message):
-        records.record(*arguments, **numbers)
+        record(*arguments, **numbers)
     assert shown == []

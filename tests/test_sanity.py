@@ -9,9 +9,20 @@ from scipy.stats import spearmanr
 from skimage.metrics import structural_similarity
 from torch import nn
 
-from helpers import peers, presets, sanity
-from helpers.evaluation import smooth
-from helpers.models import DigitNet, mlp
+from helpers.measure.maps import smooth
+from helpers.measure.peers import Gradient, InputTimesGradient, SobelEdges
+from helpers.measure.sanity import (
+    INTACT,
+    agreement,
+    cascade,
+    class_overlap,
+    randomisation,
+    randomised,
+    shifted,
+    weight_layers,
+)
+from helpers.saliency import presets
+from helpers.zoo.networks import DigitNet, mlp
 
 
 class Fixed:
@@ -67,14 +78,14 @@ def net():
 
 
 def test_identical_maps_agree_whatever_their_scale(images):
-    table = sanity.agreement(images - 0.5, 7 * (images - 0.5), images > 0.5)
+    table = agreement(images - 0.5, 7 * (images - 0.5), images > 0.5)
     assert list(table["example"]) == [0, 1, 2]
     for column in table.columns.drop("example"):
         assert table[column].to_numpy() == pytest.approx(np.ones(3)), column
 
 
 def test_a_reversed_map_has_minus_1_and_its_magnitude_1(images):
-    table = sanity.agreement(images - 0.5, 0.5 - images, images > 0.2)
+    table = agreement(images - 0.5, 0.5 - images, images > 0.2)
     for column in ("spearman", "spearman_inside"):
         assert table[column].to_numpy() == pytest.approx(-np.ones(3)), column
     for column in ("spearman_magnitude", "spearman_magnitude_inside"):
@@ -86,7 +97,7 @@ def test_the_measures_are_scipys_and_scikit_images(images):
     first, second = images - 0.5, images.flip(-1) ** 2 - 0.3
     inside = torch.zeros(28, 28, dtype=torch.bool)
     inside[4:9, 3:20] = True
-    table = sanity.agreement(first, second, inside)
+    table = agreement(first, second, inside)
     for i in range(3):
         a, b = first[i, 0].double().numpy(), second[i, 0].double().numpy()
         assert table["spearman"][i] == pytest.approx(spearmanr(a.ravel(), b.ravel()).statistic)
@@ -101,18 +112,18 @@ def test_shared_zeros_raise_the_whole_images_correlation_but_not_that_inside():
     ink = torch.zeros(1, 28, 28, dtype=torch.bool)
     ink[:, 8:20, 10:16] = True
     first, second = (torch.rand(1, 28, 28, generator=generator) * ink for _ in range(2))
-    table = sanity.agreement(first, second, ink)
+    table = agreement(first, second, ink)
     assert table["spearman"].item() > 0.9
     assert abs(table["spearman_inside"].item()) < 0.3
     assert table["ssim"].item() > 0.5
 
 
 def test_constant_maps_agree_with_nothing_and_small_maps_have_no_ssim(images):
-    table = sanity.agreement(images, torch.zeros_like(images))
+    table = agreement(images, torch.zeros_like(images))
     assert (table["spearman"] == 0).all()
     assert table["ssim"].notna().all()
     assert "spearman_inside" not in table
-    assert sanity.agreement(images[..., :6, :6], images[..., :6, :6])["ssim"].isna().all()
+    assert agreement(images[..., :6, :6], images[..., :6, :6])["ssim"].isna().all()
 
 
 @pytest.mark.parametrize(
@@ -125,15 +136,15 @@ def test_constant_maps_agree_with_nothing_and_small_maps_have_no_ssim(images):
 )
 def test_agreement_names_a_wrong_mask(images, inside, error):
     with pytest.raises(error, match="inside"):
-        sanity.agreement(images, images, inside)
+        agreement(images, images, inside)
 
 
 # ---- weights at random -------------------------------------------------------------------------------------
 
 
 def test_layers_come_in_the_order_of_the_call_with_their_normalisations(net, images):
-    assert sanity.weight_layers(Backwards().eval(), torch.rand(2, 4)) == [["first", "norm"], ["last"]]
-    layers = sanity.weight_layers(net, images)
+    assert weight_layers(Backwards().eval(), torch.rand(2, 4)) == [["first", "norm"], ["last"]]
+    layers = weight_layers(net, images)
     assert layers[0] == ["features.0", "features.1"]
     assert layers[-1] == ["classifier"]
     assert len(layers) == 7
@@ -160,14 +171,14 @@ class Bare(nn.Module):
 )
 def test_parameters_that_cannot_be_drawn_anew_are_named(model, named):
     with pytest.raises(TypeError, match=named):
-        sanity.weight_layers(model, torch.rand(1, 4))
+        weight_layers(model, torch.rand(1, 4))
 
 
 def test_randomising_changes_the_named_layers_of_a_copy_and_nothing_else(net):
     with torch.no_grad():
         net.features[1].running_mean.fill_(5.0)
     before, state = copy.deepcopy(net.state_dict()), torch.get_rng_state()
-    drawn = sanity.randomised(net, ["features.1", "classifier"], seed=4)
+    drawn = randomised(net, ["features.1", "classifier"], seed=4)
     after = drawn.state_dict()
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
@@ -175,20 +186,20 @@ def test_randomising_changes_the_named_layers_of_a_copy_and_nothing_else(net):
     assert changed == {"features.1", "classifier"}
     assert (after["features.1.running_mean"] == 0).all()
     assert not drawn.training
-    again = sanity.randomised(net, ["features.3", "classifier"], seed=4).classifier
+    again = randomised(net, ["features.3", "classifier"], seed=4).classifier
     assert torch.equal(again.weight, drawn.classifier.weight), (
         "draws of a layer depend on its name and the seed"
     )
-    other = sanity.randomised(net, ["classifier"], seed=5).classifier
+    other = randomised(net, ["classifier"], seed=5).classifier
     assert not torch.equal(other.weight, drawn.classifier.weight)
     with pytest.raises(ValueError, match="layers.*nowhere"):
-        sanity.randomised(net, ["nowhere"])
+        randomised(net, ["nowhere"])
 
 
 def test_the_cascade_goes_from_the_output_down_and_keeps_nothing(net, images):
-    stages = list(sanity.cascade(net, images))
+    stages = list(cascade(net, images))
     names = [name for name, _ in stages]
-    assert names == [sanity.INTACT, "classifier", *(f"features.{k}" for k in (15, 12, 9, 6, 3, 0))]
+    assert names == [INTACT, "classifier", *(f"features.{k}" for k in (15, 12, 9, 6, 3, 0))]
     assert stages[0][1] is net
     for stage, (_, model) in enumerate(stages):
         for place, name in enumerate(reversed(names[1:])):
@@ -198,10 +209,10 @@ def test_the_cascade_goes_from_the_output_down_and_keeps_nothing(net, images):
 
 def test_a_map_that_knows_no_weights_stays_at_1_and_a_gradient_does_not(net, images):
     methods = {
-        "edges": lambda model: peers.SobelEdges(),
-        "gradient": lambda model: peers.Gradient(model, magnitude=False),
+        "edges": lambda model: SobelEdges(),
+        "gradient": lambda model: Gradient(model, magnitude=False),
     }
-    table = sanity.randomisation(net, methods, images, inside=images > 0.5)
+    table = randomisation(net, methods, images, inside=images > 0.5)
     measures = ["spearman", "spearman_magnitude", "spearman_inside", "spearman_magnitude_inside", "ssim"]
     assert list(table.columns) == ["stage", "layer", "method", "example", *measures]
     assert len(table) == 8 * 2 * 3
@@ -228,7 +239,7 @@ def test_a_change_of_sign_is_seen_as_such():
         torch.manual_seed(0)
         model = nn.Sequential(nn.Flatten(), Turned(64, 3)).double().eval()
     inputs = torch.rand(2, 1, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) + 0.1
-    table = sanity.randomisation(model, {"ixg": peers.InputTimesGradient}, inputs, target=[0, 2])
+    table = randomisation(model, {"ixg": InputTimesGradient}, inputs, target=[0, 2])
     last = table[table["stage"] == 1]
     assert last["spearman"].to_numpy() == pytest.approx([-1, -1])
     assert last["spearman_magnitude"].to_numpy() == pytest.approx([1, 1])
@@ -242,19 +253,19 @@ def test_the_explained_class_is_the_intact_models(net, images):
             seen.append(target.tolist())
             return inputs
 
-    sanity.randomisation(net, {"spy": lambda model: Spy()}, images)
+    randomisation(net, {"spy": lambda model: Spy()}, images)
     assert seen == [net(images).argmax(1).tolist()] * 8
 
 
 def test_the_frozen_preset_and_other_networks_go_through(net, images):
-    table = sanity.randomisation(net, {"preset": presets.digits}, images[:1], target=3)
+    table = randomisation(net, {"preset": presets.digits}, images[:1], target=3)
     assert np.isfinite(table["spearman"]).all()
     assert table["stage"].max() == 7
     with pytest.raises(ValueError, match="methods"):
-        sanity.randomisation(net, {}, images)
+        randomisation(net, {}, images)
     tabular = mlp(4, 2).eval()
     with pytest.raises(ValueError, match="attribution"):
-        sanity.randomisation(tabular, {"gradient": peers.Gradient}, torch.rand(2, 4), target=0)
+        randomisation(tabular, {"gradient": Gradient}, torch.rand(2, 4), target=0)
 
 
 # ---- the class ---------------------------------------------------------------------------------------------
@@ -262,14 +273,10 @@ def test_the_frozen_preset_and_other_networks_go_through(net, images):
 
 def test_disjoint_maps_share_nothing_and_equal_ones_all(images):
     low = torch.linspace(-1, 1, 784).reshape(28, 28)
-    apart = sanity.class_overlap(
-        Fixed({0: low, 1: -low}), images, torch.tensor([[0, 1]] * 3), shifts=[(0, 0)]
-    )
+    apart = class_overlap(Fixed({0: low, 1: -low}), images, torch.tensor([[0, 1]] * 3), shifts=[(0, 0)])
     for column, value in (("between", 0), ("within", 1), ("ratio", 0)):
         assert (apart[column] == value).all()
-    equal = sanity.class_overlap(
-        Fixed({0: low, 1: 3 * low}), images, torch.tensor([[1, 0]] * 3), shifts=[(0, 0)]
-    )
+    equal = class_overlap(Fixed({0: low, 1: 3 * low}), images, torch.tensor([[1, 0]] * 3), shifts=[(0, 0)])
     assert (equal["ratio"] == 1).all()
     assert list(equal.columns) == ["width", "example", "first", "second", "between", "within", "ratio"]
     assert list(equal["first"]) == [1, 1, 1]
@@ -278,7 +285,7 @@ def test_disjoint_maps_share_nothing_and_equal_ones_all(images):
 def test_half_of_the_squares_in_common():
     first, second = torch.zeros(10, 10), torch.zeros(10, 10)
     first[0], second[0, 5:], second[1, 5:] = 1.0, 1.0, 1.0
-    table = sanity.class_overlap(
+    table = class_overlap(
         Fixed({0: first, 1: second}),
         torch.rand(1, 1, 10, 10),
         torch.tensor([[0, 1]]),
@@ -292,50 +299,50 @@ def test_half_of_the_squares_in_common():
 def test_a_map_that_moves_with_the_image_agrees_with_itself():
     image = torch.zeros(1, 1, 28, 28)
     image[..., 8:18, 9:17] = torch.rand(10, 8, generator=torch.Generator().manual_seed(2)) + 0.5
-    table = sanity.class_overlap(Following(), image, torch.tensor([[0, 1]]))
+    table = class_overlap(Following(), image, torch.tensor([[0, 1]]))
     assert table["within"].item() == pytest.approx(1.0)
     assert table["ratio"].item() == pytest.approx(1.0)
 
 
 def test_noise_does_not_win(images):
     classes = torch.tensor([[0, 1]] * 3)
-    table = sanity.class_overlap(Noise(), images, classes)
+    table = class_overlap(Noise(), images, classes)
     assert table["between"].mean() < 0.12
     assert 0.5 < table["between"].mean() / table["within"].mean() < 2.0
-    seeds = sanity.class_overlap(Noise(0), images, classes, again=Noise(1), shifts=[(0, 0)])
+    seeds = class_overlap(Noise(0), images, classes, again=Noise(1), shifts=[(0, 0)])
     assert seeds["within"].mean() < 0.12
 
 
 def test_widths_smooth_all_maps_and_stand_apart(images):
     classes = torch.tensor([[0, 1]] * 3)
-    both = sanity.class_overlap(Following(), images, classes, widths=[0.0, 3.0])
+    both = class_overlap(Following(), images, classes, widths=[0.0, 3.0])
     assert list(both["width"]) == [0.0] * 3 + [3.0] * 3
     for width, part in both.groupby("width"):
-        alone = sanity.class_overlap(Following(), images, classes, widths=[width])
+        alone = class_overlap(Following(), images, classes, widths=[width])
         assert part["within"].to_numpy() == pytest.approx(alone["within"].to_numpy())
     # a Gaussian before or after the change of classes is the same: maps that are blurred already
     blurred = Fixed({0: smooth(images[0, 0], 3.0), 1: smooth(images[1, 0], 3.0)})
     raw = Fixed({0: images[0, 0], 1: images[1, 0]})
     first, second = (
-        sanity.class_overlap(method, images, classes, shifts=[(0, 0)], widths=[width])["between"]
+        class_overlap(method, images, classes, shifts=[(0, 0)], widths=[width])["between"]
         for method, width in ((raw, 3.0), (blurred, 0.0))
     )
     assert first.to_numpy() == pytest.approx(second.to_numpy())
-    assert (first != sanity.class_overlap(raw, images, classes)["between"]).all()
+    assert (first != class_overlap(raw, images, classes)["between"]).all()
 
 
 @pytest.mark.parametrize(("down", "right"), [(2, 0), (-1, 3), (0, -2), (0, 0)])
 def test_a_shift_moves_by_whole_pixels_and_back(images, down, right):
-    moved = sanity.shifted(images, down, right)
+    moved = shifted(images, down, right)
     assert moved.shape == images.shape
     rolled = torch.roll(images, (down, right), (-2, -1))
     assert torch.equal(moved[..., 4:-4, 4:-4], rolled[..., 4:-4, 4:-4])
-    back = sanity.shifted(moved, -down, -right)
+    back = shifted(moved, -down, -right)
     assert torch.equal(back[..., 4:-4, 4:-4], images[..., 4:-4, 4:-4])
     if down > 0:
         assert torch.equal(moved[..., 0, :], images[..., 0, :])
     with pytest.raises(ValueError, match="shift"):
-        sanity.shifted(images, 28, 0)
+        shifted(images, 28, 0)
 
 
 @pytest.mark.parametrize(
@@ -349,4 +356,4 @@ def test_a_shift_moves_by_whole_pixels_and_back(images, down, right):
 )
 def test_class_overlap_names_a_wrong_argument(images, classes, options, named):
     with pytest.raises(ValueError, match=named):
-        sanity.class_overlap(Following(), images, classes, **options)
+        class_overlap(Following(), images, classes, **options)

@@ -1,10 +1,28 @@
-"""helpers.scoreboard: the tables, the front, and the rules of the verdicts."""
+"""helpers.lessons.scoreboard: the tables, the front, and the rules of the verdicts."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import scoreboard
+from helpers.lessons import scoreboard
+from helpers.lessons.scoreboard import (
+    BETTER,
+    EQUAL,
+    NEITHER,
+    OURS,
+    PARTS,
+    TOO_FEW,
+    agreement_figure,
+    cost_figure,
+    curves_figure,
+    duels,
+    measured_anew,
+    metric_agreement,
+    pareto,
+    perturbation_figure,
+    perturbations,
+    verdicts,
+)
 
 
 def row(method, part, auc, low=None, better=None, smoothing=0, chosen=True, work=1.0, images=10):
@@ -14,38 +32,38 @@ def row(method, part, auc, low=None, better=None, smoothing=0, chosen=True, work
     }  # fmt: skip
 
 
-BEST, OTHER = scoreboard.PARTS
+BEST, OTHER = PARTS
 ROWS = pd.DataFrame(
-    [row(scoreboard.OURS, part, 0.9, work=5.0) for part in scoreboard.PARTS]
+    [row(OURS, part, 0.9, work=5.0) for part in PARTS]
     + [row("good, here", BEST, 0.9, -0.02, False), row("good, here", OTHER, 0.89, -0.005, False)]
-    + [row("bad", part, 0.6, 0.2, True, work=9.0) for part in scoreboard.PARTS]
+    + [row("bad", part, 0.6, 0.2, True, work=9.0) for part in PARTS]
     + [row("bad", OTHER, 0.99, 0.2, True, smoothing=4, chosen=False)]
 )
 
 
 def test_verdicts_follow_their_rules():
-    table = scoreboard.verdicts(ROWS, "toy", ["good", "bad"])
+    table = verdicts(ROWS, "toy", ["good", "bad"])
     assert table.loc["good"].to_dict() == {
-        "best-ranked class": scoreboard.NEITHER,
-        "other classes": scoreboard.EQUAL,
+        "best-ranked class": NEITHER,
+        "other classes": EQUAL,
     }
-    assert (table.loc["bad"] == scoreboard.BETTER).all()
-    few = scoreboard.verdicts(ROWS.assign(images=9), "toy", ["good", "bad"])
-    assert (few == scoreboard.TOO_FEW).all(axis=None)
+    assert (table.loc["bad"] == BETTER).all()
+    few = verdicts(ROWS.assign(images=9), "toy", ["good", "bad"])
+    assert (few == TOO_FEW).all(axis=None)
     with pytest.raises(ValueError, match="rivals: expected methods of toy; got 'absent'"):
-        scoreboard.verdicts(ROWS, "toy", ["absent"])
+        verdicts(ROWS, "toy", ["absent"])
 
 
 def test_only_the_chosen_smoothing_is_shown_the_best_first():
     found = scoreboard.chosen(ROWS, "toy")
-    assert list(found["method"].unique()) == [scoreboard.OURS, "good, here", "bad"]
+    assert list(found["method"].unique()) == [OURS, "good, here", "bad"]
     assert len(found) == 6
 
 
 def test_the_front_is_what_nothing_beats_in_both():
-    front = scoreboard.pareto([1, 2, 2, 5, 6], [0.5, 0.7, 0.6, 0.7, 0.9])
+    front = pareto([1, 2, 2, 5, 6], [0.5, 0.7, 0.6, 0.7, 0.9])
     assert front.tolist() == [True, True, False, False, True]
-    assert scoreboard.pareto([1, 1], [0.5, 0.5]).all()
+    assert pareto([1, 1], [0.5, 0.5]).all()
     assert isinstance(front, np.ndarray)
 
 
@@ -59,12 +77,12 @@ def test_what_costs_nothing_is_not_on_the_front_and_hides_nothing(task):
 
 
 def test_figures_have_a_line_and_a_point_a_method():
-    curves = scoreboard.curves_figure(ROWS, "toy", [scoreboard.OURS, "bad"])
+    curves = curves_figure(ROWS, "toy", [OURS, "bad"])
     left, right = curves.axes
-    assert [line.get_label() for line in right.get_lines()[:2]] == [scoreboard.OURS, "bad"]
+    assert [line.get_label() for line in right.get_lines()[:2]] == [OURS, "bad"]
     assert right.get_lines()[1].get_xdata().tolist() == [0, 4]
     assert left.get_title() == "toy: best-ranked class"
-    axes = scoreboard.cost_figure(ROWS, "toy").axes[0]
+    axes = cost_figure(ROWS, "toy").axes[0]
     front, *points = axes.get_lines()
     assert front.get_xdata().tolist() == [1.0, 5.0]
     assert len(points) == 3
@@ -73,8 +91,8 @@ def test_figures_have_a_line_and_a_point_a_method():
 def test_the_tables_are_there_and_a_missing_one_says_how_to_make_it():
     specificity = scoreboard.table("specificity")
     assert {"digits", "photographs"} <= set(specificity["task"])
-    assert scoreboard.OURS in set(specificity["method"])
-    digits = specificity[(specificity["task"] == "digits") & (specificity["method"] == scoreboard.OURS)]
+    assert OURS in set(specificity["method"])
+    digits = specificity[(specificity["task"] == "digits") & (specificity["method"] == OURS)]
     assert digits["grids"].min() >= 200
     assert {"gain", "residual"} <= set(scoreboard.table("depths").columns)
     with pytest.raises(FileNotFoundError, match="benchmarks.nothing"):
@@ -82,9 +100,9 @@ def test_the_tables_are_there_and_a_missing_one_says_how_to_make_it():
 
 
 def test_a_small_table_can_be_measured_anew():
-    means = scoreboard.measured_anew(2)
+    means = measured_anew(2)
     assert means.is_monotonic_decreasing
-    assert means[scoreboard.OURS] > 0.9 > means["gradient"]
+    assert means[OURS] > 0.9 > means["gradient"]
 
 
 def measured(method, metric, fill, value, rank=0):
@@ -104,11 +122,11 @@ FAITHFUL = pd.DataFrame(
 
 def test_what_was_not_measured_is_told():
     with pytest.raises(ValueError, match="tasks: toy"):
-        scoreboard.perturbations(FAITHFUL, "other")
+        perturbations(FAITHFUL, "other")
 
 
 def test_the_figure_of_faithfulness_has_the_best_on_top():
-    figure = scoreboard.perturbation_figure(FAITHFUL, "toy")
+    figure = perturbation_figure(FAITHFUL, "toy")
     left, right = figure.axes
     assert [label.get_text() for label in left.get_yticklabels()] == ["b", "a"]
     assert left.containers[0].lines[0].get_xdata().tolist() == [-4.0, -3.0]
@@ -116,18 +134,18 @@ def test_the_figure_of_faithfulness_has_the_best_on_top():
 
 
 def test_duels_count_intervals_that_leave_out_zero():
-    rows = pd.concat([FAITHFUL, pd.DataFrame([measured(scoreboard.OURS, "deletion", "mean", np.nan)])])
-    table = scoreboard.duels(scoreboard.perturbations(rows, "toy"))
+    rows = pd.concat([FAITHFUL, pd.DataFrame([measured(OURS, "deletion", "mean", np.nan)])])
+    table = duels(perturbations(rows, "toy"))
     assert table.loc["a"].tolist() == [2, 0, 2]
     assert table.loc["b"].tolist() == [2, 0, 2]
     near = rows.assign(advantage_low=-1.0, advantage_high=1.0)
-    assert (scoreboard.duels(scoreboard.perturbations(near, "toy"))["not shown"] == 4).all()
-    assert scoreboard.OURS not in table.index
+    assert (duels(perturbations(near, "toy"))["not shown"] == 4).all()
+    assert OURS not in table.index
 
 
 def test_the_agreement_figure_is_centred_at_zero():
     table = pd.DataFrame([[1.0, -0.5], [-0.5, 1.0]], index=["x", "y"], columns=["x", "y"])
-    figure = scoreboard.agreement_figure({"one": table, "two": table})
+    figure = agreement_figure({"one": table, "two": table})
     image = figure.axes[0].get_images()[0]
     assert image.get_clim() == (-1, 1)
     assert [axes.get_title() for axes in figure.axes[:2]] == ["one", "two"]
@@ -143,9 +161,7 @@ def test_metrics_that_order_alike_agree():
         ]
     )
     faithful = pd.concat([faithful, faithful.assign(score="probability")])
-    auc = pd.DataFrame(
-        [row(m, part, v) for part in scoreboard.PARTS for m, v in (("a", 0.7), ("b", 0.8), ("c", 0.9))]
-    )
-    table = scoreboard.metric_agreement(faithful, auc, "toy")
+    auc = pd.DataFrame([row(m, part, v) for part in PARTS for m, v in (("a", 0.7), ("b", 0.8), ("c", 0.9))])
+    table = metric_agreement(faithful, auc, "toy")
     assert table.loc["deletion, mean, log-odds", "insertion, mean, probability"] == pytest.approx(1)
     assert table.loc["deletion, mean, log-odds", "rank AUC"] == pytest.approx(-1)

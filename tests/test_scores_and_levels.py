@@ -3,8 +3,9 @@ import math
 import pytest
 import torch
 
-from helpers.levels import Boundary, Drop, Situation, Value, as_level
-from helpers.scores import Logit, LogOdds, LogProbability, Margin, as_score, class_indices
+from helpers.saliency import Boundary, Drop, Logit, LogOdds, LogProbability, Margin, Value
+from helpers.saliency.levels import Situation, as_level
+from helpers.saliency.scores import as_score, class_indices
 
 LOGITS = torch.tensor([[1.0, 2.0, -1.0], [0.0, 0.0, 0.0]], dtype=torch.float64)
 

@@ -12,12 +12,11 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import nn
 
-from helpers import plots, sheets
-from helpers.coordinates import Input, Layer, Removal
-from helpers.nonlinear import NonlinearSaliency
-from helpers.paths import Flow, Straight
-from helpers.peers import Cost
-from helpers.scores import Logit
+from helpers.measure.cost import Cost
+from helpers.saliency import Flow, Input, Layer, Logit, NonlinearSaliency, Removal, Straight
+from helpers.show.films import _evenly, film_strip, score_path
+from helpers.show.maps import PALE, _veil, comparison_sheet, overlay
+from helpers.show.style import COLOUR_MAPS, number_text, percent_text, png
 
 PHOTO = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(0))
 CLASSES = ["tiger cat", "tabby"]
@@ -29,7 +28,7 @@ def maps_of_two():
 
 
 def sheet(**options):
-    return sheets.comparison_sheet(**({"maps": maps_of_two(), "classes": CLASSES} | options))
+    return comparison_sheet(**({"maps": maps_of_two(), "classes": CLASSES} | options))
 
 
 def drawn(figure, *names):
@@ -38,7 +37,7 @@ def drawn(figure, *names):
 
 
 def signed_maps(figure):
-    return drawn(figure, plots.COLOUR_MAPS["signed"].name)
+    return drawn(figure, COLOUR_MAPS["signed"].name)
 
 
 def panels_of(figure):
@@ -109,7 +108,7 @@ def test_a_percentile_is_used_and_stated():
 
 
 def test_magnitudes_start_at_0():
-    maps = drawn(sheet(signed=False, percentile=100), plots.COLOUR_MAPS["magnitude"].name)
+    maps = drawn(sheet(signed=False, percentile=100), COLOUR_MAPS["magnitude"].name)
     assert len(maps) == 4
     assert {m.get_clim() for m in maps} == {(0.0, 1.0)}
     assert all(float(m.get_array().min()) >= 0 for m in maps)
@@ -119,7 +118,7 @@ def test_maps_are_averaged_over_squares_before_their_magnitude_is_taken():
     checks = torch.ones(8, 8)
     checks[::2] = -3.0
     for signed, value in ((True, -1.0), (False, 1.0)):
-        figure = sheets.comparison_sheet(
+        figure = comparison_sheet(
             {"a": [checks], "layer": [torch.ones(2, 2)]}, ["x"], signed=signed, scale="common", square=2
         )
         first, second = (axes.images[0] for axes in panels_of(figure))
@@ -193,10 +192,10 @@ def test_nothing_is_cut_off_and_no_text_lies_on_another_panel():
 
 def test_names_and_numbers_in_words():
     values = {0.5: "50 %", 1.0: "100 %", 0.0999: "10 %", 0.034: "3.4 %", 0.00001: "< 0.1 %", 0.0: "0.0 %"}
-    assert {p: sheets._percent(p) for p in values} == values
+    assert {p: percent_text(p) for p in values} == values
     numbers = {-16.797: "−16.8", 1234.5: "1234", -1e-6: "0.00", 0.0: "0.00", 2.0: "2.00", 0.0123: "0.0123"}
-    assert {v: sheets._number(v) for v in numbers} == numbers
-    assert (sheets._number(float("nan")), sheets._number(float("inf"))) == ("–", "infinite")
+    assert {v: number_text(v) for v in numbers} == numbers
+    assert (number_text(float("nan")), number_text(float("inf"))) == ("–", "infinite")
 
 
 def test_sheets_refuse_what_they_cannot_draw():
@@ -232,7 +231,7 @@ def test_sheets_refuse_what_they_cannot_draw():
 
 @pytest.mark.parametrize("signed", [True, False])
 def test_the_veil_is_transparent_at_0_and_grows_denser_with_the_magnitude(signed):
-    colours = sheets._veil(signed)(np.linspace(0, 1, 257))
+    colours = _veil(signed)(np.linspace(0, 1, 257))
     middle = 128 if signed else 0
     assert colours[middle, 3] == 0
     assert (np.diff(colours[middle:, 3]) >= 0).all()
@@ -246,20 +245,20 @@ def test_the_veil_is_transparent_at_0_and_grows_denser_with_the_magnitude(signed
 def test_an_overlay_lies_over_the_greyed_image():
     saliency = torch.zeros(8, 8)
     saliency[0, 0], saliency[7, 7] = 4.0, -4.0
-    figure = sheets.overlay(PHOTO, saliency, percentile=100, title="cat")
+    figure = overlay(PHOTO, saliency, percentile=100, title="cat")
     image, panel, bar = figure.axes
     assert np.allclose(image.images[0].get_array(), PHOTO.permute(1, 2, 0))
     grey, veil = panel.images
     values = np.asarray(grey.get_array())
     assert values.shape == (8, 8)
-    assert values.min() >= sheets.PALE[0]
+    assert values.min() >= PALE[0]
     weights = torch.tensor([0.2126, 0.7152, 0.0722])
     assert np.corrcoef(values.reshape(-1), (PHOTO * weights[:, None, None]).sum(0).reshape(-1))[0, 1] > 0.999
     assert veil.get_clim() == (-1, 1)
     assert veil.get_array()[0, 0] == 1
     assert bar.get_ylabel() == "support\n/ the map's largest value"
     assert "cat" in words_of(figure)
-    pixels = np.asarray(Image.open(io.BytesIO(plots.png(figure))).convert("RGB")).astype(int)
+    pixels = np.asarray(Image.open(io.BytesIO(png(figure))).convert("RGB")).astype(int)
     frame = panel.get_window_extent()
     top, step = pixels.shape[0] - frame.y1, frame.width / 8
 
@@ -273,22 +272,22 @@ def test_an_overlay_lies_over_the_greyed_image():
 
 def test_overlays_of_several_maps_share_a_bar_and_may_share_a_scale():
     maps = {"a": torch.eye(8), "layer": 2 * torch.eye(4)}
-    figure = sheets.overlay(PHOTO, maps, percentile=100)
+    figure = overlay(PHOTO, maps, percentile=100)
     assert [axes.get_title() for axes in panels_of(figure)] == ["image", "a", "layer"]
     assert [axes.images[1].get_array().max() for axes in panels_of(figure)[1:]] == [1, 1]
-    common = sheets.overlay(PHOTO, maps, percentile=100, scale="common", signed=False)
+    common = overlay(PHOTO, maps, percentile=100, scale="common", signed=False)
     assert [axes.images[1].get_array().max() for axes in panels_of(common)[1:]] == [1, 2]
     assert {axes.images[1].get_clim() for axes in panels_of(common)[1:]} == {(0, 2)}
     assert panels_of(common)[2].images[1].get_extent() == [-0.5, 7.5, 7.5, -0.5]
     with pytest.raises(ValueError, match="maps: expected at least one map"):
-        sheets.overlay(PHOTO, {})
+        overlay(PHOTO, {})
     over = sheet(image=PHOTO, over=True)
     assert [len(axes.images) for axes in panels_of(over)] == [1, 2, 2, 2, 2]
 
 
 def test_strongly_negative_regions_carry_a_minus_in_every_resolution():
     def marks(saliency):
-        figure = sheets.overlay(torch.zeros(1, 320, 320), saliency, percentile=100)
+        figure = overlay(torch.zeros(1, 320, 320), saliency, percentile=100)
         found = figure.findobj(lambda artist: artist.get_gid() == "negative")
         assert all(isinstance(f, PathCollection) for f in found)
         return [f.get_offsets().tolist() for f in found]
@@ -322,11 +321,11 @@ def straight(channels=1, steps=8, **options):
 def test_a_film_strip_shows_the_points_of_the_path_and_their_scores(channels):
     images, record = straight(channels)
     options = {"frames": 5, "score_name": "logit", "title": "to black", "percentile": 100}
-    figure = sheets.film_strip(record, 1, function=lambda points: Bright()(points)[:, 0], **options)
+    figure = film_strip(record, 1, function=lambda points: Bright()(points)[:, 0], **options)
     frames = figure.axes[:5]
     start = float(images[1].square().sum())
     # even steps: the sum of squares falls with the square of what is left
-    assert [f.get_xlabel() for f in frames] == [sheets._number(start * (1 - k / 4) ** 2) for k in range(5)]
+    assert [f.get_xlabel() for f in frames] == [number_text(start * (1 - k / 4) ** 2) for k in range(5)]
     assert [f.get_title() for f in frames] == ["input", "", "", "", "end: level\nreached"]
     assert frames[0].get_ylabel() == "logit:"
     for k, axes in enumerate(frames):
@@ -341,48 +340,48 @@ def test_a_film_strip_shows_the_points_of_the_path_and_their_scores(channels):
     assert changes[0].get_clim()[1] == pytest.approx(float(images[1].sum(0).max()))
     assert figure.axes[-1].get_ylabel() == "change"
     # a straight path knows the score at its ends only
-    known = [f.get_xlabel() for f in sheets.film_strip(record, 1, **options).axes[:5]]
-    assert known == [sheets._number(start), "–", "–", "–", "0.00"]
+    known = [f.get_xlabel() for f in film_strip(record, 1, **options).axes[:5]]
+    assert known == [number_text(start), "–", "–", "–", "0.00"]
 
 
 def test_a_film_strip_shows_the_scores_that_a_flow_recorded():
     images = straight()[0]
     record = NonlinearSaliency(Bright(), Logit(), path=Flow(4)).explain(images, 0, level=1.0, trace=True)
-    figure = sheets.film_strip(record, frames=100)
+    figure = film_strip(record, frames=100)
     way = record.path_points[:, 0].flatten(1)
     moved = [0, *[t for t in range(1, len(way)) if (way[t] != way[t - 1]).any()]]
     assert [axes.get_xlabel() for axes in figure.axes[: len(moved)]] == [
-        sheets._number(float(value)) for value in record.path_scores[moved, 0]
+        number_text(float(value)) for value in record.path_scores[moved, 0]
     ]
     assert figure.axes[len(moved) - 1].get_xlabel() == "1.00"
 
 
 def test_a_film_strip_without_changes_has_one_row_and_its_own_end():
-    figure = sheets.film_strip(straight()[1], frames=3, changes=False, end_name="the reference")
+    figure = film_strip(straight()[1], frames=3, changes=False, end_name="the reference")
     assert [axes.get_title() for axes in figure.axes] == ["input", "", "the reference"]
 
 
 def test_a_film_says_when_the_level_was_not_reached_and_when_values_are_cut():
     images, missed = straight(level=-5.0)
-    assert panels_of(sheets.film_strip(missed))[5].get_title() == "end: level\nnot reached"
-    assert not any("drawn as 0 or 1" in word for word in words_of(sheets.film_strip(missed)))
+    assert panels_of(film_strip(missed))[5].get_title() == "end: level\nnot reached"
+    assert not any("drawn as 0 or 1" in word for word in words_of(film_strip(missed)))
     rising = NonlinearSaliency(Bright(), Logit(), Input(), path=Flow(4))
     beyond = rising.explain(images, 0, level=100.0, trace=True)
-    figure = sheets.film_strip(beyond, title="rise")
+    figure = film_strip(beyond, title="rise")
     assert "rise\n(values beyond [0, 1] are drawn as 0 or 1)" in words_of(figure)
-    half = sheets.film_strip(beyond, to_image=lambda points: points / 10)
+    half = film_strip(beyond, to_image=lambda points: points / 10)
     assert np.allclose(half.axes[0].images[0].get_array(), images[0, 0] / 10)
     assert not any("drawn as 0 or 1" in word for word in words_of(half))
 
 
 def test_frames_are_even_along_the_path_and_none_comes_twice():
     places = torch.tensor([0.0, 0.1, 0.2, 5.0, 9.9, 10.0, 10.0, 10.0])[:, None]
-    assert sheets._evenly(places, 3) == [0, 3, 5]
-    assert sheets._evenly(places, 8) == [0, 3, 4, 5] or set(sheets._evenly(places, 8)) <= {0, 1, 2, 3, 4, 5}
-    assert sheets._evenly(places, 2) == [0, 5]
-    assert sheets._evenly(torch.ones(4, 2), 3) == [0]
+    assert _evenly(places, 3) == [0, 3, 5]
+    assert _evenly(places, 8) == [0, 3, 4, 5] or set(_evenly(places, 8)) <= {0, 1, 2, 3, 4, 5}
+    assert _evenly(places, 2) == [0, 5]
+    assert _evenly(torch.ones(4, 2), 3) == [0]
     resting = straight(level=float(straight()[1].score_start[0]))[1]
-    figure = sheets.film_strip(resting)
+    figure = film_strip(resting)
     assert len(panels_of(figure)) == 1
 
 
@@ -391,20 +390,20 @@ def test_film_strips_refuse_what_is_no_film():
     with pytest.raises(
         ValueError, match=r"explanation: expected one with its path; call explain\(..., trace"
     ):
-        sheets.film_strip(NonlinearSaliency(Bright(), Logit(), path=Flow(2)).explain(images, 0, level=1.0))
+        film_strip(NonlinearSaliency(Bright(), Logit(), path=Flow(2)).explain(images, 0, level=1.0))
     with pytest.raises(ValueError, match=r"example: expected an integer in \[0, 2\); got 2"):
-        sheets.film_strip(record, 2)
+        film_strip(record, 2)
     with pytest.raises(ValueError, match="frames: expected an integer of at least 2; got 1"):
-        sheets.film_strip(record, frames=1)
+        film_strip(record, frames=1)
     model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(48, 2)).double()
     layer = NonlinearSaliency(model, Logit(), Layer(model[0], Removal(0.0)), path=Straight(2))
     with pytest.raises(ValueError, match=r"\(3, 2, 4, 4, 3\). A path at a layer is no film"):
-        sheets.film_strip(layer.explain(images, 0, trace=True))
+        film_strip(layer.explain(images, 0, trace=True))
 
 
 def test_the_score_along_a_path_stands_beside_what_the_tangent_predicts():
     images, record = straight()
-    figure = sheets.score_path({"straight": record}, Bright(), Logit(), 0, example=1, score_name="logit")
+    figure = score_path({"straight": record}, Bright(), Logit(), 0, example=1, score_name="logit")
     (axes,) = figure.axes
     assert (axes.get_title(), axes.get_ylabel()) == ("straight", "logit")
     score, tangent, level, dots = axes.lines
@@ -416,26 +415,26 @@ def test_the_score_along_a_path_stands_beside_what_the_tangent_predicts():
     assert list(level.get_ydata()) == pytest.approx([0, 0])
     assert np.allclose(dots.get_ydata(), Bright()(record.path_points[:, 1])[:, 0])
     assert len(dots.get_xdata()) == 9
-    share = sheets.score_path(record, Bright(), Logit(), 0, against="share").axes[0]
+    share = score_path(record, Bright(), Logit(), 0, against="share").axes[0]
     assert share.lines[-1].get_xdata()[-1] == pytest.approx(1)
-    custom = sheets.score_path(record, Bright(), lambda outputs: outputs[:, 0]).axes[0]
+    custom = score_path(record, Bright(), lambda outputs: outputs[:, 0]).axes[0]
     assert np.allclose(custom.lines[-1].get_ydata(), Bright()(record.path_points[:, 0])[:, 0])
 
 
 def test_a_level_is_drawn_where_it_is_one_for_all_paths():
     one, other = straight(level=1.0)[1], straight(level=2.0)[1]
-    labels = sheets.score_path({"a": one, "b": one}, Bright(), Logit(), 0).axes[0].get_legend().get_texts()
+    labels = score_path({"a": one, "b": one}, Bright(), Logit(), 0).axes[0].get_legend().get_texts()
     assert [t.get_text() for t in labels] == ["score", "tangent predicts", "level 1"]
-    labels = sheets.score_path({"a": one, "b": other}, Bright(), Logit(), 0).axes[0].get_legend().get_texts()
+    labels = score_path({"a": one, "b": other}, Bright(), Logit(), 0).axes[0].get_legend().get_texts()
     assert [t.get_text() for t in labels] == ["score", "tangent predicts"]
     images = straight()[0]
     without = NonlinearSaliency(Bright(), Logit(), path=Flow(2)).explain(images, 0, level=1.0)
     with pytest.raises(ValueError, match="explanations: expected runs with their path"):
-        sheets.score_path(without, Bright(), Logit(), 0)
+        score_path(without, Bright(), Logit(), 0)
     with pytest.raises(ValueError, match=r"example: expected an integer in \[0, 2\); got -1"):
-        sheets.score_path(one, Bright(), Logit(), 0, example=-1)
+        score_path(one, Bright(), Logit(), 0, example=-1)
     with pytest.raises(ValueError, match="paths: expected at least one path"):
-        sheets.score_path({}, Bright(), Logit(), 0)
+        score_path({}, Bright(), Logit(), 0)
 
 
 # ---- style -------------------------------------------------------------------------------------------------
@@ -446,12 +445,12 @@ def test_sheets_leave_the_callers_style_alone_and_repeat_themselves():
     record = straight(3)[1]
     for draw in (
         lambda: sheet(image=PHOTO, over=True),
-        lambda: sheets.overlay(PHOTO, torch.eye(8)),
-        lambda: sheets.film_strip(record),
-        lambda: sheets.score_path(record, Bright(), Logit(), 0),
+        lambda: overlay(PHOTO, torch.eye(8)),
+        lambda: film_strip(record),
+        lambda: score_path(record, Bright(), Logit(), 0),
     ):
-        data = plots.png(draw(), "a sheet")
-        assert data == plots.png(draw(), "a sheet")
+        data = png(draw(), "a sheet")
+        assert data == png(draw(), "a sheet")
         assert Image.open(io.BytesIO(data)).text["Description"] == "a sheet"
         assert len(data) < 150_000
     assert dict(mpl.rcParams) == before

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from benchmarks import specificity
-from helpers.evaluation import Grids, assemble
+from helpers.measure.grids import Grids, assemble
 
 
 class ClassInk:

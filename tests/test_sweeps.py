@@ -14,8 +14,12 @@ import nbformat
 import pytest
 
 from helpers import __main__ as command
-from helpers import notebooks, runs, sweeps
-from helpers.plots import png
+from helpers.run import notebook_files
+from helpers.run.execute import fingerprint
+from helpers.run.notebook_files import KERNELSPEC
+from helpers.run.parameters import Domain
+from helpers.run.sweeps import FileLock, comparison, sweep
+from helpers.show.style import png
 
 PARAMETERS = """\
 a = 1  # a whole number (0 to 9)
@@ -32,13 +36,11 @@ def make(path: Path, middle: str = "") -> Path:
         f"with open({str(path.with_name('log'))!r}, 'a') as log:\n    log.write(f'{{a}}{{word}}\\n')",
         "time.sleep(seconds)",
         middle or "pass",
-        "from helpers.records import record\nrecord(product=a * rate, word=word)",
+        "from helpers.run.records import record\nrecord(product=a * rate, word=word)",
     ]
     cells = [nbformat.v4.new_code_cell(source) for source in sources]
     cells[1].metadata["tags"] = ["parameters"]
-    notebooks.write(
-        nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": notebooks.KERNELSPEC}), path
-    )
+    notebook_files.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": KERNELSPEC}), path)
     return path
 
 
@@ -108,11 +110,11 @@ def test_values_are_read_as_they_are_meant():
     ],
 )
 def test_a_domain_holds_what_its_words_say(help, inside, outside):
-    domain = notebooks.Domain.of(help)
+    domain = Domain.of(help)
     assert all(map(domain.holds, inside))
     assert not any(map(domain.holds, outside))
-    assert notebooks.Domain.of("steps (more is finer)") is None
-    assert notebooks.Domain.of("steps") is None
+    assert Domain.of("steps (more is finer)") is None
+    assert Domain.of("steps") is None
 
 
 # ---- what comes out ----------------------------------------------------------------------------------------
@@ -205,20 +207,20 @@ def test_no_space_left_is_told_and_what_stands_stays(tmp_path):
 def test_one_sweep_at_a_time_writes_to_a_folder(tmp_path):
     source = make(tmp_path / "tiny.ipynb")
     (tmp_path / "out").mkdir()
-    with sweeps.FileLock(tmp_path / "out" / ".lock"), pytest.raises(RuntimeError, match="another sweep"):
-        sweeps.sweep(source, tmp_path / "out", {"a": [1]}, show_progress=False)
+    with FileLock(tmp_path / "out" / ".lock"), pytest.raises(RuntimeError, match="another sweep"):
+        sweep(source, tmp_path / "out", {"a": [1]}, show_progress=False)
 
 
 def test_the_plot_has_a_panel_a_number_and_a_line_a_combination_of_the_others():
     swept = [{"a": a, "b": b} for a in (2, 1) for b in ("x", "y")]
     numbers = [{"up": own["a"] * 1.0, "same": 1, "word": own["b"]} for own in swept]
-    figure = sweeps.comparison("tiny", swept, numbers)
+    figure = comparison("tiny", swept, numbers)
     (axes,) = figure.axes
     assert axes.get_title() == "up"
     assert [line.get_label() for line in axes.get_lines()] == ["b = x", "b = y"]
     assert axes.get_lines()[0].get_xydata().tolist() == [[1, 1], [2, 2]]
     assert png(figure, "x")
-    assert sweeps.comparison("tiny", swept, [{"same": 1}] * 4) is None
+    assert comparison("tiny", swept, [{"same": 1}] * 4) is None
 
 
 # ---- on a cluster ------------------------------------------------------------------------------------------
@@ -265,7 +267,7 @@ def test_run_leaves_notebook_and_record(tmp_path, capsys):
     assert "product: 1.5" in capsys.readouterr().out
     record = json.loads(output.with_suffix(".json").read_text())
     assert record["parameters"] == {"a": 3, "word": "y", "rate": 0.5, "seconds": 0.0}
-    assert record["code"] == runs.fingerprint(source)
+    assert record["code"] == fingerprint(source)
 
 
 def test_list_shows_parameters_and_times(capsys):

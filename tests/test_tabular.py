@@ -1,11 +1,23 @@
-"""helpers.tabular: the kernel classifier, features that are moved one after another, and the figures."""
+"""helpers.lessons.tables: the kernel classifier, features that are moved one after another, and the figures."""
 
 import pytest
 import torch
 from sklearn.svm import SVC
 
-from helpers import datasets, models, plots, tabular
-from helpers.scores import LogOdds
+from helpers.lessons.tables import (
+    change_table,
+    greedy_order,
+    moves_needed,
+    moving_figure,
+    patients_figure,
+    scatter_figure,
+    scores_while_moving,
+)
+from helpers.saliency import LogOdds
+from helpers.show.style import png
+from helpers.zoo.datasets import breast_cancer, two_moons, wine
+from helpers.zoo.kernel_machines import KernelClassifier, KernelMachine
+from helpers.zoo.networks import accuracy
 
 
 def linear(weights):
@@ -16,17 +28,17 @@ def linear(weights):
 
 
 def test_two_classes_are_one_machine_whose_value_is_the_log_odds():
-    split = datasets.breast_cancer()
-    model = tabular.KernelClassifier.fit(split.train_inputs, split.train_targets)
-    machine = models.KernelMachine.fit(split.train_inputs, split.train_targets, gamma=1 / 30, C=10.0)
+    split = breast_cancer()
+    model = KernelClassifier.fit(split.train_inputs, split.train_targets)
+    machine = KernelMachine.fit(split.train_inputs, split.train_targets, gamma=1 / 30, C=10.0)
     points = split.test_inputs.double()
     torch.testing.assert_close(LogOdds()(model(points), 1), machine(points)[:, 0])
-    assert models.accuracy(model, points, split.test_targets) > 0.93
+    assert accuracy(model, points, split.test_targets) > 0.93
 
 
 def test_more_classes_are_one_against_the_rest():
-    split = datasets.wine()
-    model = tabular.KernelClassifier.fit(split.train_inputs, split.train_targets, gamma=0.1, C=1.0)
+    split = wine()
+    model = KernelClassifier.fit(split.train_inputs, split.train_targets, gamma=0.1, C=1.0)
     points = split.test_inputs.double()
     values = model(points)
     assert values.shape == (36, 3)
@@ -40,24 +52,24 @@ def test_more_classes_are_one_against_the_rest():
 @pytest.mark.parametrize("targets", [[1, 1, 2, 2], [0, 0, 0, 0], [0, 2, 0, 2]])
 def test_classes_must_be_counted_from_0(targets):
     with pytest.raises(ValueError, match="classes 0 to K - 1, K >= 2; got"):
-        tabular.KernelClassifier.fit(torch.rand(4, 2), torch.tensor(targets))
+        KernelClassifier.fit(torch.rand(4, 2), torch.tensor(targets))
 
 
 def test_two_machines_are_no_classifier():
-    machine = models.KernelMachine(torch.zeros(1, 2), torch.ones(1), 0.0, 1.0)
+    machine = KernelMachine(torch.zeros(1, 2), torch.ones(1), 0.0, 1.0)
     with pytest.raises(ValueError, match="one machine for two classes.*got 2"):
-        tabular.KernelClassifier([machine, machine])
+        KernelClassifier([machine, machine])
 
 
 # ---- changes -----------------------------------------------------------------------------------------------
 
 
 def test_change_table_speaks_raw_units_and_puts_the_largest_first():
-    split = datasets.wine()
+    split = wine()
     before = split.test_inputs[0].double()
     after = before.clone()
     after[[3, 7]] += torch.tensor([0.5, -2.0], dtype=torch.float64)
-    table = tabular.change_table(split, before, after, largest=2)
+    table = change_table(split, before, after, largest=2)
     assert list(table.index) == [split.feature_names[7], split.feature_names[3]]
     assert list(table.columns) == ["before", "after", "change", "change / std"]
     assert table["change / std"].tolist() == pytest.approx([-2.0, 0.5])
@@ -65,15 +77,15 @@ def test_change_table_speaks_raw_units_and_puts_the_largest_first():
     assert table["change"].tolist() == pytest.approx([-2 * std[7].item(), 0.5 * std[3].item()])
     raw = (split.mean + split.std * split.test_inputs[0]).double()
     assert table["before"].tolist() == pytest.approx(raw[[7, 3]].tolist(), rel=1e-5)
-    assert len(tabular.change_table(split, before, after[None])) == 13
+    assert len(change_table(split, before, after[None])) == 13
 
 
 def test_change_table_needs_units_and_all_features():
-    split = datasets.wine()
+    split = wine()
     with pytest.raises(ValueError, match="expected 13 features each; got 2"):
-        tabular.change_table(split, torch.zeros(2), torch.zeros(13))
+        change_table(split, torch.zeros(2), torch.zeros(13))
     with pytest.raises(ValueError, match="expected a standardised data set"):
-        tabular.change_table(datasets.two_moons(), torch.zeros(2), torch.zeros(2))
+        change_table(two_moons(), torch.zeros(2), torch.zeros(2))
 
 
 # ---- moving ------------------------------------------------------------------------------------------------
@@ -83,25 +95,25 @@ def test_scores_while_moving_by_hand():
     inputs = torch.tensor([[1.0, 2.0, 3.0], [1.0, 1.0, 1.0]])
     ends = torch.zeros(2, 3)
     order = torch.tensor([[2, 0, 1], [1, 2, 0]])
-    scores = tabular.scores_while_moving(linear([1.0, 10.0, 100.0]), inputs, ends, order)
+    scores = scores_while_moving(linear([1.0, 10.0, 100.0]), inputs, ends, order)
     assert scores.tolist() == [[321.0, 111.0], [21.0, 101.0], [20.0, 1.0], [0.0, 0.0]]
-    same = tabular.scores_while_moving(linear([1.0, 10.0, 100.0]), inputs, ends, order[0])
+    same = scores_while_moving(linear([1.0, 10.0, 100.0]), inputs, ends, order[0])
     assert same[:, 0].tolist() == scores[:, 0].tolist()
     assert inputs.tolist() == [[1.0, 2.0, 3.0], [1.0, 1.0, 1.0]]
 
 
 def test_moves_needed_counts_up_to_the_level_from_either_side():
     scores = torch.tensor([[2.0, -2.0, 2.0, 2.0], [1.0, 0.0, 3.0, -1.0], [0.0, 5.0, 1.0, 4.0]])
-    assert tabular.moves_needed(scores).tolist() == [2, 1, 3, 1]
-    assert tabular.moves_needed(scores, level=1.0).tolist() == [1, 2, 2, 1]
-    assert tabular.moves_needed(torch.zeros(3, 1)).tolist() == [0]
+    assert moves_needed(scores).tolist() == [2, 1, 3, 1]
+    assert moves_needed(scores, level=1.0).tolist() == [1, 2, 2, 1]
+    assert moves_needed(torch.zeros(3, 1)).tolist() == [0]
 
 
 @pytest.mark.parametrize("level", [-100.0, 100.0])
 def test_greedy_order_of_a_linear_score_is_that_of_its_terms(level):
     weights = [3.0, -1.0, 2.0, 0.5]
     inputs = torch.ones(1, 4)
-    order = tabular.greedy_order(linear(weights), inputs, torch.zeros(1, 4), level)
+    order = greedy_order(linear(weights), inputs, torch.zeros(1, 4), level)
     falling = torch.tensor(weights).argsort(descending=True)
     assert order[0].tolist() == (falling if level < 0 else falling.flip(0)).tolist()
 
@@ -111,11 +123,9 @@ def test_greedy_order_looks_one_move_ahead():
     def score(points):
         return points[:, 0] * points[:, 1] + 0.2 * points[:, 2]
 
-    order = tabular.greedy_order(score, torch.zeros(1, 3), torch.ones(1, 3), level=1.0)
+    order = greedy_order(score, torch.zeros(1, 3), torch.ones(1, 3), level=1.0)
     assert order[0].tolist() == [2, 0, 1]
-    needed = tabular.moves_needed(
-        tabular.scores_while_moving(score, torch.zeros(1, 3), torch.ones(1, 3), order), 1.0
-    )
+    needed = moves_needed(scores_while_moving(score, torch.zeros(1, 3), torch.ones(1, 3), order), 1.0)
     assert needed.tolist() == [3]
 
 
@@ -123,9 +133,9 @@ def test_an_order_must_be_a_permutation():
     inputs = torch.zeros(2, 3)
     for order in (torch.tensor([0, 1, 1]), torch.zeros(2, 3, dtype=torch.int64), torch.arange(4)):
         with pytest.raises(ValueError, match="order: expected a permutation of 0 to 2"):
-            tabular.scores_while_moving(linear([1.0] * 3), inputs, inputs, order)
+            scores_while_moving(linear([1.0] * 3), inputs, inputs, order)
     with pytest.raises(ValueError, match="inputs, ends: expected the same shape"):
-        tabular.greedy_order(linear([1.0] * 3), inputs, torch.zeros(1, 3))
+        greedy_order(linear([1.0] * 3), inputs, torch.zeros(1, 3))
 
 
 # ---- figures -----------------------------------------------------------------------------------------------
@@ -133,7 +143,7 @@ def test_an_order_must_be_a_permutation():
 
 def test_moving_figure_gives_an_order_one_style_in_all_panels():
     lines = {"a": torch.tensor([3.0, 1.0, -1.0]), "b": torch.tensor([3.0, 2.0, -1.0])}
-    figure = tabular.moving_figure({"one": lines, "two": {"b": lines["b"]}}, shown=1)
+    figure = moving_figure({"one": lines, "two": {"b": lines["b"]}}, shown=1)
     left, right = figure.axes
     drawn = {line.get_label(): line for line in left.get_lines()}
     assert drawn["a"].get_ydata().tolist() == [3.0, 1.0]
@@ -141,12 +151,12 @@ def test_moving_figure_gives_an_order_one_style_in_all_panels():
     assert other.get_color() == drawn["b"].get_color() != drawn["a"].get_color()
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
     with pytest.raises(ValueError, match="panels: expected at least one"):
-        tabular.moving_figure({})
+        moving_figure({})
 
 
 def test_patients_figure_orders_examples_and_features():
     values = torch.tensor([[0.0, 1.0, -3.0], [0.1, -2.0, 3.0]])
-    figure = tabular.patients_figure(
+    figure = patients_figure(
         values, torch.tensor([-1.0, 2.0]), ("a", "b", "c"), largest=2, marked=torch.tensor([True, False])
     )
     above, below = figure.axes[:2]
@@ -156,7 +166,7 @@ def test_patients_figure_orders_examples_and_features():
     assert [label.get_text() for label in below.get_yticklabels()] == ["c", "b"]
     cross = above.get_lines()[-1]
     assert (cross.get_xdata().tolist(), cross.get_ydata().tolist()) == ([1], [-1.0])
-    assert len(plots.png(figure)) > 1000
+    assert len(png(figure)) > 1000
 
 
 @pytest.mark.parametrize(
@@ -169,17 +179,17 @@ def test_patients_figure_orders_examples_and_features():
 )
 def test_patients_figure_refuses_what_it_cannot_draw(values, scores, message):
     with pytest.raises(ValueError, match=message):
-        tabular.patients_figure(values, scores, ("a", "b", "c"))
+        patients_figure(values, scores, ("a", "b", "c"))
 
 
 def test_scatter_figure_has_a_panel_a_case_on_the_same_axes():
     pair = (torch.arange(3.0), torch.arange(3.0))
     panels = {"one": pair, "two": (pair[0] + 5, pair[1]), "three": pair}
-    figure = tabular.scatter_figure(panels, "x", "y", columns=2)
+    figure = scatter_figure(panels, "x", "y", columns=2)
     first, second, third, unused = figure.axes
     assert [axes.get_title() for axes in (first, second, third)] == ["one", "two", "three"]
     assert first.get_xlim() == second.get_xlim() == third.get_xlim()
     assert second.get_lines()[0].get_xdata().tolist() == [5.0, 6.0, 7.0]
     assert not unused.get_visible()
     with pytest.raises(ValueError, match="as many x as y"):
-        tabular.scatter_figure({"one": (torch.zeros(2), torch.zeros(3))}, "x", "y")
+        scatter_figure({"one": (torch.zeros(2), torch.zeros(3))}, "x", "y")

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from helpers.widgets import Canvas, Live, in_words, live
+from helpers.show.live import Canvas, Live, in_words, live
 
 
 def line(slope: float, name: str = "a") -> Figure:

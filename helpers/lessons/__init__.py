@@ -1,0 +1,1 @@
+"""What a single notebook needs, a module for each; nothing else imports it."""

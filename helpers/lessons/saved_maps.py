@@ -1,0 +1,472 @@
+"""Maps of many images, on disk: computed in batches, one file an image, and never twice.
+
+A folder holds, below one name for everything that decides a map (`Recipe`, the model and its weights, the image
+size, the code of this package), two files an image: the map, ``.safetensors``, and its record, ``.json``. They are
+named by the image's name and content, and made under another name first, the record last: where the record is,
+the map is whole. So an interrupted run is continued by the same call, and what other settings made is never taken
+for one's own.
+
+Of a model of one's own ("module:function") its weights, its list of modules and the file in which the function
+stands are compared. What is not seen: a change in code that this file imports; delete the folder then.
+"""
+
+import hashlib
+import json
+import re
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import pandas as pd
+import safetensors.torch
+import torch
+from captum.attr import GradientAttribution
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from helpers.checks import require_count
+from helpers.files import ROOT, package_hash, sweep_up, write_whole
+from helpers.lessons.your_model import ImageSet, device_of
+from helpers.saliency import (
+    Blurred,
+    Explanation,
+    Flow,
+    Input,
+    LogOdds,
+    Mean,
+    NonlinearSaliency,
+    Straight,
+    Tangent,
+    fitted,
+    normalised,
+)
+from helpers.saliency.presets import AtDepths
+from helpers.zoo.classifiers import Classifier
+from helpers.zoo.networks import predict
+
+FOLDER = ROOT / "build" / "maps"
+# name -> steps where the recipe says 0
+METHODS = {"preset": 2, "straight": 16, "flow": 16, "tangent": 1}
+PREDICTED, LABELLED = "predicted", "labelled"
+MAP = "map"
+# Of a record, what is told of each member.
+NUMBERS = (
+    "score_start",
+    "score_end",
+    "level",
+    "residual",
+    "completeness_error",
+    "converged",
+    "gradient_evaluations",
+    "forward_evaluations",
+    "head_evaluations",
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Which map, and of which class.
+
+    Args:
+        method: "preset": `presets.photographs`. "straight": log-odds, all the way to a blurred copy (of the
+            preset's width). "flow": log-odds, pixels in [0, 1], to the boundary. "tangent": linear saliency, to
+            the boundary.
+        steps: gradients on a path (the tangent has one); 0: the method's own number, of `METHODS`.
+        explained: "predicted": the most probable class. "labelled": that of labels.csv.
+
+    Raises:
+        ValueError: another name, or steps that are no such number.
+
+    Example:
+        >>> Recipe(), Recipe("flow", 8).saliency(nn.Flatten(), 32).path
+        (Recipe(method='preset', steps=2, explained='predicted'), Flow(steps=8))
+    """
+
+    method: str = "preset"
+    steps: int = 0
+    explained: str = PREDICTED
+
+    def __post_init__(self):
+        for name, value, known in (
+            ("method", self.method, tuple(METHODS)),
+            ("explained", self.explained, (PREDICTED, LABELLED)),
+        ):
+            if value not in known:
+                raise ValueError(f"Recipe({name}): expected one of {', '.join(known)}; got {value!r}.")
+        if self.steps != 0 or isinstance(self.steps, bool):
+            require_count("Recipe(steps)", self.steps)
+        if self.method == "tangent" or not self.steps:
+            object.__setattr__(self, "steps", METHODS[self.method])
+
+    def saliency(self, model: nn.Module, side: int) -> GradientAttribution:
+        """The method on a model of images, side pixels a side."""
+        if self.method == "preset":
+            return AtDepths(model, steps=self.steps)
+        if self.method == "straight":
+            reference = Input(reference=Blurred(AtDepths.BLUR * side))
+            return NonlinearSaliency(model, LogOdds(), reference, path=Straight(self.steps))
+        if self.method == "flow":
+            return NonlinearSaliency(model, LogOdds(), Input(0.0, 1.0), path=Flow(self.steps))
+        return NonlinearSaliency(model, LogOdds(), path=Tangent())
+
+
+def with_records(
+    method: NonlinearSaliency | AtDepths, inputs: Tensor, targets: Tensor
+) -> tuple[Tensor, list[Explanation]]:
+    """What ``method.attribute`` returns, and the records that it came from, in one run.
+
+    Args:
+        method: of a `Recipe`.
+        inputs: images (N, C, H, W).
+        targets: class indices (N,).
+
+    Returns:
+        The maps, and a record for each member (of a preset: the input's first; else one).
+
+    Example:
+        >>> linear = Recipe("tangent").saliency(nn.Sequential(nn.Flatten(), nn.Linear(12, 3)), 2)
+        >>> maps, records = with_records(linear, torch.rand(1, 3, 2, 2), torch.tensor([0]))
+        >>> maps.shape, int(records[0].gradient_evaluations)
+        (torch.Size([1, 3, 2, 2]), 1)
+    """
+    whole = method.member(inputs) if isinstance(method, AtDepths) else method
+    members = whole.members if isinstance(whole, Mean) else (whole,)
+    records = [member.explain(inputs, targets, competitors=member.competitors) for member in members]
+    maps = [member.map_of(record) for member, record in zip(members, records, strict=True)]
+    if isinstance(whole, Mean):
+        return whole.combine(torch.stack([normalised(fitted(part, inputs)) for part in maps])), records
+    return maps[0], records
+
+
+@dataclass(frozen=True)
+class SavedMap:
+    """One image's map on disk; `save_maps` has an example.
+
+    Attributes:
+        file: the map, as a tensor named "map", (C, H, W), float32: what `attribute` returns.
+        record: what is in the JSON beside it.
+        number: the image's place in its `ImageSet`.
+    """
+
+    file: Path
+    record: dict = field(compare=False)
+    number: int = field(compare=False)
+
+    def map(self) -> Tensor:
+        """The map, (C, H, W), on the CPU.
+
+        Raises:
+            FileNotFoundError: the file is gone.
+            ValueError: it is not the file that was written.
+        """
+        content = self.file.read_bytes()
+        if hashlib.sha256(content).hexdigest() != self.record["map_sha256"]:
+            raise ValueError(
+                f"{self.file}: expected the map that was written; the file was changed or cut short."
+            )
+        return safetensors.torch.load(content)[MAP]
+
+
+@dataclass(frozen=True)
+class SaveReport:
+    """What `save_maps` did.
+
+    Attributes:
+        folder: where the maps are.
+        maps: those of all images that could be explained, in the images' order.
+        computed: how many were computed now.
+        damaged: names of images whose map was there, but not whole: computed again.
+        skipped: name -> why there is no map: an image that cannot be read, outputs or maps that are not finite.
+
+    Example:
+        >>> print(SaveReport(Path("maps"), maps=(), computed=0, damaged=(), skipped={"a.jpg": "no picture"}))
+        0 maps: 0 computed, 0 found on disk
+        skipped: a.jpg: no picture
+    """
+
+    folder: Path
+    maps: tuple[SavedMap, ...]
+    computed: int
+    damaged: tuple[str, ...]
+    skipped: dict[str, str]
+
+    @property
+    def found(self) -> int:
+        """How many were there already."""
+        return len(self.maps) - self.computed
+
+    def __str__(self) -> str:
+        lines = [f"{len(self.maps)} maps: {self.computed} computed, {self.found} found on disk"]
+        if self.damaged:
+            lines += [f"damaged on disk and computed again: {', '.join(self.damaged)}"]
+        return "\n".join([*lines, *(f"skipped: {name}: {reason}" for name, reason in self.skipped.items())])
+
+    def table(self) -> pd.DataFrame:
+        """One row a map: image, class, probability, and the numbers of the record.
+
+        Columns: image, class_index, class_name, probability, label; converged (all members); score_start,
+        score_end, residual (the first member's: at the input); gradients, forwards (all members).
+        """
+        keys = ("image", "class_index", "class_name", "probability", "label", "converged")
+        rows = []
+        for saved in self.maps:
+            members = saved.record["members"]
+            rows.append(
+                {key: saved.record[key] for key in keys}
+                | {key: members[0][key] for key in ("score_start", "score_end", "residual")}
+                | {"gradients": sum(member["gradient_evaluations"] for member in members)}
+                | {"forwards": sum(m["forward_evaluations"] + m["head_evaluations"] for m in members)}
+            )
+        return pd.DataFrame(rows)
+
+
+def save_maps(
+    classifier: Classifier,
+    images: ImageSet,
+    recipe: Recipe = Recipe(),
+    output: str | Path = "",
+    batch_size: int = 8,
+    show_progress: bool = True,
+) -> SaveReport:
+    """The maps of all images, on disk; computed are those that are not there yet.
+
+    The second call with the same settings computes nothing. A call that is interrupted keeps what is whole. Two
+    calls at a time do no harm, but may compute the same.
+
+    Args:
+        classifier: of `helpers.lessons.your_model.bring`.
+        images: of `helpers.lessons.your_model.image_set`.
+        recipe: which map.
+        output: folder; a folder inside it is made for these settings. "": `FOLDER`.
+        batch_size: images at a time; a map does not depend on it, up to round-off (which a flow can enlarge: it
+            turns at every kink of a ReLU network).
+        show_progress: a progress bar over the images.
+
+    Raises:
+        ValueError: labels asked for and none there, no image that can be explained, a batch size that is no
+            such number.
+        NotADirectoryError: output is a file.
+
+    Example:
+        >>> import tempfile
+        >>> from helpers.lessons.your_model import bring, image_set
+        >>> few, recipe = image_set(limit=2), Recipe("tangent")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for _ in range(2):
+        ...         print(save_maps(bring(side=32), few, recipe, folder, show_progress=False))
+        2 maps: 2 computed, 0 found on disk
+        2 maps: 0 computed, 2 found on disk
+    """
+    require_count("batch_size", batch_size)
+    if recipe.explained == LABELLED and images.labels is None:
+        raise ValueError(
+            "explained: expected a labels.csv (file, class_index) in the folder, because the labelled class is to "
+            f"be explained; found none. Write one, or explain the {PREDICTED!r} class."
+        )
+    settings = settings_of(classifier, recipe)
+    key = _hash(json.dumps(settings, sort_keys=True))
+    root = Path(output) if str(output) else FOLDER
+    if root.exists() and not root.is_dir():
+        raise NotADirectoryError(f"output: expected a folder; {root} is a file.")
+    folder = root / f"{_plain(classifier.name)}-{recipe.method}-{key}"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / "settings.json", _json(settings))
+    sweep_up(folder)
+    maps: dict[int, SavedMap] = {}
+    missing, damaged, skipped = [], [], {}
+    for number, name in enumerate(images.names):
+        try:
+            file = folder / f"{_plain(name)}-{images.digest(number)[:16]}.safetensors"
+        except OSError as error:
+            skipped[name] = str(error)
+            continue
+        saved, there = _whole(file, images, number, recipe)
+        if saved:
+            maps[number] = saved
+        else:
+            missing.append((number, file))
+            damaged += [name] * there
+    method = recipe.saliency(classifier.model, classifier.size)
+    with tqdm(
+        total=len(images),
+        initial=len(maps),
+        desc="maps",
+        unit="image",
+        leave=False,
+        disable=not show_progress,
+    ) as bar:
+        for batch in (missing[start : start + batch_size] for start in range(0, len(missing), batch_size)):
+            done, left_out = _batch(classifier, method, images, recipe, dict(batch))
+            skipped |= left_out
+            maps |= done
+            bar.update(len(batch))
+    if not maps:
+        raise ValueError(
+            f"images: expected at least one that can be explained; of {len(images)} none can. "
+            f"{next(iter(skipped.items()))}"
+        )
+    computed = sum(number in maps for number, _ in missing)
+    ordered = tuple(maps[number] for number in sorted(maps))
+    return SaveReport(folder, ordered, computed, tuple(damaged), skipped)
+
+
+def settings_of(classifier: Classifier, recipe: Recipe) -> dict:
+    """Everything that decides a map besides the image: two maps with the same settings may stand in one table.
+
+    Example:
+        >>> from helpers.lessons.your_model import bring
+        >>> list(settings_of(bring(side=32), Recipe()))
+        ['method', 'steps', 'explained', 'model', 'weights', 'source', 'side', 'code']
+    """
+    return {
+        **asdict(recipe),
+        "model": classifier.name,
+        "weights": weights_digest(classifier.model),
+        "source": _source(classifier.name),
+        "side": classifier.size,
+        "code": package_hash(),
+    }
+
+
+def weights_digest(model: nn.Module) -> str:
+    """A hash of a model's parameters, buffers and list of modules.
+
+    Example:
+        >>> model = nn.Linear(3, 2)
+        >>> before = weights_digest(model)
+        >>> _ = nn.init.zeros_(model.weight)
+        >>> weights_digest(model) == before
+        False
+    """
+    # Functions are shown with their place in memory, which is another one in every process.
+    digest = hashlib.sha256(re.sub(r"0x[0-9a-f]+", "", str(model)).encode())
+    for name, value in model.state_dict().items():
+        digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _batch(
+    classifier: Classifier,
+    method: GradientAttribution,
+    images: ImageSet,
+    recipe: Recipe,
+    files: dict[int, Path],
+) -> tuple[dict[int, SavedMap], dict[str, str]]:
+    """The maps of one batch, written; and name -> reason of what has none."""
+    try:
+        pixels, kept, skipped = images.stack(classifier.size, list(files))
+    except ValueError:
+        return {}, dict(_unreadable(images, files, classifier.size))
+    started = time.perf_counter()
+    pixels = pixels.to(device_of(classifier.model))
+    logits = predict(classifier.model, pixels)
+    sound = torch.isfinite(logits).all(1).tolist()
+    for number, fine in zip(kept, sound, strict=True):
+        if not fine:
+            skipped[images.names[number]] = "the model's outputs are NaN or infinite"
+    rows = [row for row, fine in enumerate(sound) if fine]
+    if not rows:
+        return {}, skipped
+    kept, pixels, probabilities = [kept[row] for row in rows], pixels[rows], logits[rows].softmax(1)
+    best = probabilities.argmax(1)
+    targets = best
+    if recipe.explained == LABELLED:
+        targets = torch.tensor([images.labels[number] for number in kept], device=pixels.device)
+    maps, records = with_records(method, pixels, targets)
+    seconds = (time.perf_counter() - started) / len(kept)
+    done = {}
+    for row, number in enumerate(kept):
+        values = maps[row].detach().float().cpu().contiguous()
+        if not torch.isfinite(values).all():
+            reasons = "; ".join(r.reason[row] for r in records)
+            skipped[images.names[number]] = f"the map is NaN or infinite ({reasons})"
+            continue
+        target = int(targets[row])
+        members = [
+            {name: _number(getattr(record, name), row) for name in NUMBERS} | {"reason": record.reason[row]}
+            for record in records
+        ]
+        record = {
+            "image": images.names[number],
+            "image_sha256": images.digest(number),
+            "class_index": target,
+            "class_name": classifier.class_names[target],
+            "probability": probabilities[row, target].item(),
+            "predicted": int(best[row]),
+            "label": None if images.labels is None else images.labels[number],
+            "converged": all(member["converged"] for member in members),
+            "members": members,
+            "seconds": round(seconds, 4),
+        }
+        done[number] = SavedMap(files[number], _save(files[number], values, record), number)
+    return done, skipped
+
+
+def _unreadable(images: ImageSet, numbers: dict[int, Path], side: int) -> Iterator[tuple[str, str]]:
+    for number in numbers:
+        try:
+            images.load(number, side)
+        except (OSError, ValueError) as error:
+            yield images.names[number], str(error)
+
+
+def _number(values, row: int) -> float | int | bool | None:
+    """One example's number, as JSON can hold it; None where it is not finite."""
+    value = values[row].item() if isinstance(values, Tensor) and values.ndim else values
+    value = value.item() if isinstance(value, Tensor) else value
+    return value if not isinstance(value, float) or value == value and abs(value) != float("inf") else None
+
+
+def _save(file: Path, values: Tensor, record: dict) -> dict:
+    """Writes a map and its record; returns the record as it was written."""
+    metadata = {name: str(record[name]) for name in ("image", "image_sha256", "class_index", "class_name")}
+    content = safetensors.torch.save({MAP: values}, metadata)
+    record = record | {"map": file.name, "map_sha256": hashlib.sha256(content).hexdigest()}
+    # A record of an older map goes first: with the new map beside it, it would be taken for whole, and is not.
+    _record_file(file).unlink(missing_ok=True)
+    write_whole(file, content)
+    write_whole(_record_file(file), _json(record))
+    return record
+
+
+def _whole(file: Path, images: ImageSet, number: int, recipe: Recipe) -> tuple[SavedMap | None, bool]:
+    """The map, if it is there, whole, and of the wanted class; and whether there was something damaged."""
+    there = file.exists() or _record_file(file).exists()
+    if not there:
+        return None, False
+    try:
+        record = json.loads(_record_file(file).read_text(encoding="utf-8"))
+        wanted = images.labels[number] if recipe.explained == LABELLED else record["class_index"]
+        SavedMap(file, record, number).map()
+    except (OSError, ValueError, KeyError, TypeError):
+        return None, True
+    if record["class_index"] != wanted:
+        return None, False
+    label = None if images.labels is None else images.labels[number]
+    return SavedMap(file, record | {"image": images.names[number], "label": label}, number), False
+
+
+def _record_file(file: Path) -> Path:
+    return file.with_suffix(".json")
+
+
+def _json(content: dict) -> bytes:
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _plain(name: str) -> str:
+    """A name that every file system takes."""
+    return re.sub(r"[^\w.-]+", "_", name).strip("._")[-60:] or "image"
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _source(name: str) -> str | None:
+    """A hash of the file in which "module:function" stands; None for other names."""
+    file = getattr(sys.modules.get(name.partition(":")[0]), "__file__", None)
+    return _hash(Path(file).read_text(encoding="utf-8")) if ":" in name and file else None

@@ -1,0 +1,354 @@
+"""Tables: a kernel machine for any number of classes, features moved one after another, all patients at once.
+
+An order of features is judged by moving them: the features of each row are set to those of another point, one
+after another in that order, and the model is looked at after each. What really drives a score takes it to the
+level in few moves.
+"""
+
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from torch import Tensor
+
+from helpers.show.style import COLOUR_MAPS, COLOURS, MARKERS, STYLE, line_style
+from helpers.zoo.datasets import Split
+
+
+def change_table(split: Split, before: Tensor, after: Tensor, largest: int | None = None) -> pd.DataFrame:
+    """One example before and after a change, feature by feature, in the raw units of the data.
+
+    Args:
+        split: its mean and std undo the standardisation.
+        before, after: standardised, (n,) or (1, n).
+        largest: keep only so many features, those that change most in standard deviations; None: all.
+
+    Returns:
+        Index: the features' names, the largest change first. Columns: before, after, change (raw units) and
+        "change / std".
+
+    Raises:
+        ValueError: a split that is not standardised, or another number of features.
+
+    Example:
+        >>> from helpers.zoo.datasets import wine
+        >>> split = wine()
+        >>> before = split.test_inputs[0]
+        >>> after = before.clone()
+        >>> after[0] -= 1
+        >>> change_table(split, before, after, largest=1).round(2).to_dict("index")
+        {'alcohol': {'before': 14.23, 'after': 13.42, 'change': -0.81, 'change / std': -1.0}}
+    """
+    if split.mean is None or split.std is None:
+        raise ValueError("split: expected a standardised data set, with its mean and std; got one without.")
+    names = list(split.feature_names)
+    rows = [torch.as_tensor(point).detach().double().cpu().reshape(-1) for point in (before, after)]
+    for point in rows:
+        if len(point) != len(names):
+            raise ValueError(f"before, after: expected {len(names)} features each; got {len(point)}.")
+    mean, std = split.mean.double(), split.std.double()
+    raw_before, raw_after = (mean + std * point for point in rows)
+    table = pd.DataFrame(
+        {
+            "before": raw_before,
+            "after": raw_after,
+            "change": raw_after - raw_before,
+            "change / std": rows[1] - rows[0],
+        },
+        index=names,
+    )
+    order = table["change / std"].abs().sort_values(ascending=False, kind="stable").index
+    return table.loc[order[:largest]]
+
+
+def scores_while_moving(
+    score: Callable[[Tensor], Tensor], inputs: Tensor, ends: Tensor, order: Tensor
+) -> Tensor:
+    """The score as features are set to another point's, one after another: (n + 1, N).
+
+    Entry k has the first k features of each row's order moved; the first is the score of the input, the last
+    that of the other point.
+
+    Args:
+        score: from (N, n) to (N,), rows in the given order.
+        inputs, ends: (N, n).
+        order: (N, n), each row a permutation of 0 to n - 1; or (n,), the same for all.
+
+    Raises:
+        ValueError: shapes that differ, or an order that is no permutation.
+
+    Example:
+        >>> import torch
+        >>> score = lambda x: x[:, 0] + 3 * x[:, 1] - 2
+        >>> inputs, ends = torch.ones(1, 2), torch.zeros(1, 2)
+        >>> scores_while_moving(score, inputs, ends, order=torch.tensor([1, 0]))[:, 0]
+        tensor([ 2., -1., -2.])
+    """
+    order = _checked_order(inputs, ends, order)
+    point, scores = inputs.clone(), []
+    with torch.no_grad():
+        scores.append(score(point))
+        for feature in order.T[:, :, None]:
+            point = point.scatter(1, feature, ends.gather(1, feature))
+            scores.append(score(point))
+    return torch.stack(scores)
+
+
+def moves_needed(scores: Tensor, level: float = 0.0) -> Tensor:
+    """How many features had to move until the score was at the level, or past it: int64, (N,).
+
+    Args:
+        scores: (n + 1, N), as `scores_while_moving` gives them.
+        level: the score to reach, from the side of the first entry.
+
+    Returns:
+        0 to n; n + 1 where the level was never reached.
+
+    Example:
+        >>> import torch
+        >>> moves_needed(torch.tensor([[2.0, 2.0], [-1.0, 1.0], [-2.0, 0.5]]))  # one move; never
+        tensor([1, 3])
+    """
+    away = (level - scores[0]).sign()
+    there = (scores - level) * away >= 0
+    never = torch.full_like(away, len(scores), dtype=torch.int64)
+    return torch.where(there.any(dim=0), there.int().argmax(dim=0), never)
+
+
+def greedy_order(
+    score: Callable[[Tensor], Tensor], inputs: Tensor, ends: Tensor, level: float = 0.0
+) -> Tensor:
+    """The order that a search in the model itself finds: always the feature that helps most next: (N, n).
+
+    It asks the model n (n + 1) / 2 times and sees no gradient: a yardstick for orders that come from maps.
+    Greedy, so not always the shortest way to the level.
+
+    Args:
+        score, inputs, ends: as in `scores_while_moving`.
+        level: where the score is to go: features are taken by how far they move it to that side.
+
+    Raises:
+        ValueError: shapes that differ.
+
+    Example:
+        >>> import torch
+        >>> score = lambda x: x[:, 0] + 3 * x[:, 1] - 2
+        >>> inputs, ends = torch.ones(1, 2), torch.zeros(1, 2)
+        >>> greedy_order(score, inputs, ends)
+        tensor([[1, 0]])
+    """
+    _checked_order(inputs, ends, torch.arange(inputs.shape[1]))
+    point, features = inputs.clone(), inputs.shape[1]
+    free = torch.ones_like(inputs, dtype=torch.bool)
+    order = []
+    with torch.no_grad():
+        away = (level - score(point)).sign()
+        for _ in range(features):
+            gain = torch.full_like(inputs, -torch.inf)
+            for i in range(features):
+                if free[:, i].any():
+                    tried = point.clone()
+                    tried[:, i] = ends[:, i]
+                    gain[:, i] = score(tried) * away
+            best = gain.masked_fill(~free, -torch.inf).argmax(dim=1, keepdim=True)
+            point = point.scatter(1, best, ends.gather(1, best))
+            free.scatter_(1, best, False)
+            order.append(best)
+    return torch.cat(order, dim=1)
+
+
+def _checked_order(inputs: Tensor, ends: Tensor, order: Tensor) -> Tensor:
+    if inputs.ndim != 2 or ends.shape != inputs.shape:
+        raise ValueError(
+            f"inputs, ends: expected the same shape (N, n); got {tuple(inputs.shape)} and {tuple(ends.shape)}."
+        )
+    features = inputs.shape[1]
+    if (
+        order.shape not in (inputs.shape, (features,))
+        or not (order.sort(dim=-1).values == torch.arange(features, device=order.device)).all()
+    ):
+        raise ValueError(
+            f"order: expected a permutation of 0 to {features - 1}, one for all or one for each of the "
+            f"{len(inputs)} rows; got a tensor of shape {tuple(order.shape)} that is none."
+        )
+    return order.expand_as(inputs)
+
+
+def moving_figure(
+    panels: Mapping[str, Mapping[str, Tensor]],
+    level: float = 0.0,
+    score_name: str = "log-odds",
+    shown: int | None = None,
+) -> Figure:
+    """The score against the number of features moved: one panel a question, one line an order of features.
+
+    Args:
+        panels: title -> name of the order -> scores (n + 1,).
+        level: drawn as a line.
+        score_name: of the vertical axis.
+        shown: draw only the first so many moves; None: all.
+
+    Raises:
+        ValueError: no panel.
+
+    Example:
+        >>> import torch
+        >>> lines = {"flow": torch.tensor([2.0, -1.0, -2.0]), "gradient": torch.tensor([2.0, 1.0, -2.0])}
+        >>> figure = moving_figure({"to the boundary": lines})
+        >>> [text.get_text() for text in figure.legends[0].get_texts()]
+        ['flow', 'gradient']
+    """
+    if not panels:
+        raise ValueError("panels: expected at least one; got none.")
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(1.6 + 3.2 * len(panels), 4.0))
+        row = figure.subplots(1, len(panels), squeeze=False)[0]
+        names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
+        for axes, (title, lines) in zip(row, panels.items(), strict=True):
+            axes.axhline(level, color="black", linewidth=1.2)
+            for name, scores in lines.items():
+                k = names.index(name)
+                heights = (
+                    torch.as_tensor(scores).detach().cpu().numpy()[: None if shown is None else shown + 1]
+                )
+                axes.plot(
+                    range(len(heights)),
+                    heights,
+                    **line_style(k),
+                    markersize=4,
+                    label=name,
+                )
+            axes.set(title=title, xlabel="features moved")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.grid(True)
+        row[0].set_ylabel(score_name)
+        handles = {h.get_label(): h for axes in row for h in axes.get_lines() if h.get_label() in names}
+        figure.legend(handles=list(handles.values()), loc="outside lower center", ncols=4, frameon=False)
+    return figure
+
+
+def patients_figure(
+    values: Tensor,
+    scores: Tensor,
+    feature_names: Sequence[str],
+    largest: int | None = None,
+    marked: Tensor | None = None,
+    value_label: str = "contribution",
+    score_label: str = "log-odds",
+    percentile: float = 99.0,
+) -> Figure:
+    """Every example in one view: its score above, its map below, one column an example, ordered by the score.
+
+    Args:
+        values: maps, (N, n).
+        scores: (N,).
+        feature_names: n names.
+        largest: draw only so many features, those with the largest mean magnitude; None: all. The largest
+            stands on top.
+        marked: bool, (N,): examples that get a cross (for example those that are classified wrongly).
+        value_label: of the colour bar, with its unit.
+        score_label: of the upper axis.
+        percentile: of the magnitudes, where the colours end.
+
+    Raises:
+        ValueError: shapes that do not go together, or values that are not finite.
+
+    Example:
+        >>> import torch
+        >>> values = torch.tensor([[0.1, 2.0], [0.2, -3.0]])
+        >>> figure = patients_figure(values, values.sum(1), ["texture", "radius"])
+        >>> [label.get_text() for label in figure.axes[1].get_yticklabels()]  # the larger one on top
+        ['radius', 'texture']
+    """
+    heights = torch.as_tensor(values).detach().double().cpu().numpy()
+    line = torch.as_tensor(scores).detach().double().cpu().numpy()
+    if heights.ndim != 2 or line.shape != heights.shape[:1] or heights.shape[1] != len(feature_names):
+        raise ValueError(
+            f"values, scores: expected shapes (N, {len(feature_names)}) and (N,); got {heights.shape} and "
+            f"{line.shape}."
+        )
+    if not (np.isfinite(heights).all() and np.isfinite(line).all()):
+        raise ValueError("values, scores: expected finite numbers; got NaN or infinity.")
+    columns = np.argsort(-line, kind="stable")
+    rows = np.argsort(-np.abs(heights).mean(axis=0), kind="stable")[:largest]
+    picture = heights[np.ix_(columns, rows)].T
+    limit = max(float(np.percentile(np.abs(picture), percentile)), np.finfo(float).tiny)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(8.6, 1.9 + 0.19 * len(rows)))
+        above, below = figure.subplots(2, 1, sharex=True, height_ratios=[1.3, max(0.19 * len(rows), 1)])
+        places = np.arange(len(line))
+        above.axhline(0, color="black", linewidth=0.8)
+        above.plot(places, line[columns], color=COLOURS[0], drawstyle="steps-mid")
+        if marked is not None:
+            crossed = np.asarray(torch.as_tensor(marked).cpu(), dtype=bool)[columns]
+            above.plot(
+                places[crossed],
+                line[columns][crossed],
+                linestyle="none",
+                marker="X",
+                markersize=7,
+                color=COLOURS[1],
+                markeredgecolor="white",
+            )
+        above.set(ylabel=textwrap.fill(score_label, 14))
+        above.grid(True)
+        mesh = below.imshow(picture, cmap=COLOUR_MAPS["signed"], vmin=-limit, vmax=limit, aspect="auto")
+        below.set_yticks(range(len(rows)), [feature_names[i] for i in rows])
+        below.set(xlabel=f"examples, ordered by their {score_label}")
+        figure.colorbar(mesh, ax=below, label=value_label, extend="both", fraction=0.03, pad=0.01)
+    return figure
+
+
+def scatter_figure(
+    panels: Mapping[str, tuple[Tensor, Tensor]],
+    x_label: str,
+    y_label: str,
+    columns: int | None = None,
+    size: float = 2.6,
+) -> Figure:
+    """Pairs of numbers, one dot an example, one panel a case, all on the same axes.
+
+    Args:
+        panels: title -> (x, y), (N,) each.
+        columns: panels in a row; None: all of them.
+        size: width of a panel, in inches.
+
+    Raises:
+        ValueError: no panel, or lengths that differ.
+
+    Example:
+        >>> import torch
+        >>> panels = {"tangent": (torch.rand(9), torch.rand(9)), "flow": (torch.rand(9), torch.rand(9))}
+        >>> figure = scatter_figure(panels, "asked for", "reached")
+        >>> [axes.get_title() for axes in figure.axes]
+        ['tangent', 'flow']
+    """
+    if not panels or any(len(x) != len(y) for x, y in panels.values()):
+        raise ValueError("panels: expected at least one, each with as many x as y.")
+    columns = columns or len(panels)
+    rows = -(-len(panels) // columns)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(0.6 + size * columns, 0.5 + 0.85 * size * rows))
+        grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
+        for k, (axes, (title, (x, y))) in enumerate(zip(grid, panels.items(), strict=False)):
+            axes.plot(
+                torch.as_tensor(x).detach().cpu().numpy(),
+                torch.as_tensor(y).detach().cpu().numpy(),
+                linestyle="none",
+                marker=MARKERS[k // columns % len(MARKERS)],
+                markersize=4,
+                color=COLOURS[k // columns % len(COLOURS)],
+                alpha=0.6,
+            )
+            axes.set_title(title)
+            axes.grid(True)
+        for axes in grid[len(panels) :]:
+            axes.set_visible(False)
+        figure.supxlabel(x_label, fontsize=STYLE["axes.labelsize"])
+        figure.supylabel(y_label, fontsize=STYLE["axes.labelsize"])
+    return figure

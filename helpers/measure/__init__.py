@@ -1,0 +1,1 @@
+"""Measures, one kind a module: maps, grids, statistics, peers, cost, sanity, depths, faithfulness."""

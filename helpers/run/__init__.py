@@ -1,0 +1,1 @@
+"""Running notebooks: execute, notebook files, parameters, sweeps, records (papermill and Dask)."""

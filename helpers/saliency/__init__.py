@@ -1,0 +1,67 @@
+"""Linear and nonlinear saliency maps: the method.
+
+One import line: ``from helpers.saliency import NonlinearSaliency, Input, LogOdds, Flow``.
+"""
+
+from helpers.saliency import presets
+from helpers.saliency.contrasts import Contrast, Largest, Softmax
+from helpers.saliency.coordinates import Coordinates, Input, Layer, Removal
+from helpers.saliency.explanation import Explanation, reduce
+from helpers.saliency.geometries import Covariance, Euclidean, Geometry, Scaled, Smooth
+from helpers.saliency.layers import blocks, stages
+from helpers.saliency.levels import Boundary, Drop, Level, Share, Value
+from helpers.saliency.means import GeometricMean, Mean, fitted, normalised
+from helpers.saliency.method import NonlinearSaliency
+from helpers.saliency.paths import Flow, Nearest, Path, Secant, Straight, StraightTangent, Stretch, Tangent
+from helpers.saliency.references import Blurred, Constant, DataMean, OwnMean, OwnNoise
+from helpers.saliency.scores import Logit, LogOdds, LogProbability, Margin, Score
+from helpers.saliency.smoothing import gaussian_blur
+
+__all__ = [
+    "Blurred",
+    "Boundary",
+    "Constant",
+    "Contrast",
+    "Coordinates",
+    "Covariance",
+    "DataMean",
+    "Drop",
+    "Euclidean",
+    "Explanation",
+    "Flow",
+    "GeometricMean",
+    "Geometry",
+    "Input",
+    "Largest",
+    "Layer",
+    "Level",
+    "LogOdds",
+    "LogProbability",
+    "Logit",
+    "Margin",
+    "Mean",
+    "Nearest",
+    "NonlinearSaliency",
+    "OwnMean",
+    "OwnNoise",
+    "Path",
+    "Removal",
+    "Scaled",
+    "Score",
+    "Secant",
+    "Share",
+    "Smooth",
+    "Softmax",
+    "Straight",
+    "StraightTangent",
+    "Stretch",
+    "Tangent",
+    "Value",
+    "blocks",
+    "fitted",
+    "gaussian_blur",
+    "normalised",
+    "reduce",
+    "stages",
+    "presets",
+]

@@ -1,0 +1,241 @@
+"""What a run leaves: `Explanation`, the record of every readout."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from helpers.saliency.journey import Journey, per
+
+READOUTS = ("contribution", "mean_gradient", "displacement")
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Everything that one run found out, for N examples.
+
+    *B is the shape of what the coordinates change (the input's, or the layer's), *S that of the coordinates
+    (the same, but one channel for Removal).
+
+    displacement: what changed, u at the end of the path, shape (N, *S), in the units of the coordinates.
+    mean_gradient: the gradient's mean over the path's length in the geometry, (N, *S), score per unit of u.
+    contribution: what each element added to the score along the path, (N, *B), in units of the score; sums
+        to score_end - score_start up to completeness_error.
+    endpoint: where the path ended, (N, *B).
+    score_start, score_end, level: score at the input, at the endpoint, and the one aimed at, (N,). With noise
+        they are those of the smoothed score.
+    raw_score_start, raw_score_end: the same without noise, (N,).
+    residual: score_end - level, (N,).
+    completeness_error: sum of the contributions - (score_end - score_start), (N,).
+    converged: whether the endpoint is at the level, (N,), bool.
+    reason: per example: why it has not converged, or a remark, or "".
+    gradient_evaluations, forward_evaluations: passes through the model (through what comes after the layer,
+        where it is cut there) with and without a backward pass, (N,); a gradient of a competitor's score
+        counts as one.
+    head_evaluations: passes through what comes before the layer, (N,); 0 without a layer.
+    direction: +1 where the score was to rise, -1 where it was to fall or to go all the way to the reference.
+    removes: whether the coordinates count evidence that is taken away.
+    competitors: the competing classes, (N, R), and
+    competing_contributions: their scores' contributions along the same path, (N, R, *B); None if not asked for.
+    stationarity: cosine between the displacement and the score's gradient at the endpoint, both in the
+        geometry, (N,): 1 at a nearest point. None for paths that do not look for one.
+    path_points, path_scores: the points of the path, (T, N, *B), and the scores there, (T, N); None unless
+        asked for with trace=True. An example that has arrived stays at its endpoint.
+
+    Example:
+        >>> import torch
+        >>> from helpers.saliency import Logit, NonlinearSaliency
+        >>> saliency = NonlinearSaliency(lambda x: x.prod(1, keepdim=True), Logit())
+        >>> run = saliency.explain(torch.tensor([[2.0, 1.0]]), level=0.5)
+        >>> run.score_start.item(), round(run.score_end.item(), 3), run.converged.item()
+        (2.0, 0.5, True)
+        >>> run.support().sum(1).round(decimals=2)  # completeness: what the score lost on the way
+        tensor([1.5000])
+    """
+
+    displacement: Tensor
+    mean_gradient: Tensor
+    contribution: Tensor
+    endpoint: Tensor
+    score_start: Tensor
+    score_end: Tensor
+    level: Tensor
+    raw_score_start: Tensor
+    raw_score_end: Tensor
+    residual: Tensor
+    completeness_error: Tensor
+    converged: Tensor
+    reason: list[str]
+    gradient_evaluations: Tensor
+    forward_evaluations: Tensor
+    head_evaluations: Tensor
+    direction: Tensor
+    removes: bool = False
+    competitors: Tensor | None = None
+    competing_contributions: Tensor | None = None
+    stationarity: Tensor | None = None
+    path_points: Tensor | None = None
+    path_scores: Tensor | None = None
+
+    def support(self, readout: str = "contribution") -> Tensor:
+        """One readout with the common sign: positive = supports the score.
+
+        Where evidence is removed, what it takes with it counts as support, whether the score falls or rises.
+        Elsewhere contributions and displacements are counted along `direction`: on the way down what is
+        taken away is support, on the way up what has to be added.
+
+        Args:
+            readout: "contribution", "mean_gradient" or "displacement".
+
+        Raises:
+            ValueError: another name.
+        """
+        require_readout(readout)
+        values = getattr(self, readout)
+        along = per(self.direction, values)
+        if readout == "mean_gradient":
+            return -values if self.removes else values
+        if readout == "contribution":
+            return -values if self.removes else values * along
+        return -values * along if self.removes else values * along
+
+    def competing_support(self) -> Tensor:
+        """The competitors' contributions with the sign of `support`, shape (N, R, *B).
+
+        Raises:
+            ValueError: the run had no competitors.
+        """
+        if self.competing_contributions is None:
+            raise ValueError(
+                "competitors: this run had none; call explain(..., competitors=k) or a list of classes."
+            )
+        values = self.competing_contributions
+        return -values if self.removes else values * per(self.direction, values)
+
+
+def explanation_of(journey: Journey, all_the_way: bool, rivals: Tensor | None) -> Explanation:
+    """The record of a finished journey; all_the_way: it aimed at the reference and not at a level.
+
+    Example:
+        >>> import torch
+        >>> from helpers.saliency import Euclidean, Flow, Input, Value
+        >>> from helpers.saliency.journey import Journey
+        >>> from helpers.saliency.model import Forward
+        >>> chart = Input().chart(torch.tensor([[3.0]]), Forward(lambda x: x)).part(torch.tensor([0]))
+        >>> journey = Journey(chart, Euclidean(), lambda outputs, rows: outputs[:, 0])
+        >>> journey.begin(Value(1.0), boundary=None, with_gradient=True)
+        >>> Flow().walk(journey)
+        >>> journey.finish()
+        >>> explanation_of(journey, all_the_way=False, rivals=None).displacement.round(decimals=4)
+        tensor([[-2.]])
+    """
+    chart, every = journey.chart, torch.arange(journey.examples, device=journey.u.device)
+    mean_gradient = journey.mean_gradient()
+    falls = -torch.ones_like(journey.start)
+    points, scores = journey.trace() or (None, None)
+    contribution = journey.contribution[:, 0]
+    raw_start, raw_end = journey.start, journey.score
+    if journey.noisy:
+        raw_start, raw_end = (journey.raw_values(u) for u in (torch.zeros_like(journey.u), journey.u))
+    return Explanation(
+        displacement=journey.u,
+        mean_gradient=mean_gradient,
+        contribution=contribution,
+        endpoint=chart.point(journey.u, every),
+        score_start=journey.start,
+        score_end=journey.score,
+        level=journey.level,
+        raw_score_start=raw_start,
+        raw_score_end=raw_end,
+        residual=journey.score - journey.level,
+        completeness_error=contribution.flatten(1).sum(1) - (journey.score - journey.start),
+        converged=journey.converged,
+        reason=journey.reason,
+        gradient_evaluations=journey.gradient_evaluations,
+        forward_evaluations=journey.forward_evaluations,
+        head_evaluations=chart.forward.head_evaluations,
+        direction=falls if all_the_way else (journey.level - journey.start).sign(),
+        removes=chart.removes,
+        competitors=rivals,
+        competing_contributions=None if rivals is None else journey.contribution[:, 1:],
+        stationarity=journey.stationarity,
+        path_points=None if points is None else torch.stack([chart.point(u, every) for u in points]),
+        path_scores=scores,
+    )
+
+
+def joined(parts: Sequence[Tensor], dimension: int = 0) -> Tensor:
+    """The parts one after the other, without a copy where there is one.
+
+    Example:
+        >>> import torch
+        >>> joined([torch.zeros(1), torch.ones(2)])
+        tensor([0., 1., 1.])
+    """
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dimension)
+
+
+def together(records: Sequence[Explanation]) -> Explanation:
+    """One record of all examples from those of the parts of a batch, in their order.
+
+    Example:
+        >>> import torch
+        >>> from helpers.saliency import Logit, NonlinearSaliency
+        >>> saliency = NonlinearSaliency(lambda x: x, Logit())
+        >>> runs = [saliency.explain(torch.tensor([[value]]), level=0.0) for value in (1.0, 2.0)]
+        >>> together(runs).score_start
+        tensor([1., 2.])
+    """
+    if len(records) == 1:
+        return records[0]
+    whole = {}
+    for field in fields(Explanation):
+        values = [getattr(record, field.name) for record in records]
+        if isinstance(values[0], list):
+            whole[field.name] = [entry for value in values for entry in value]
+        elif field.name in ("path_points", "path_scores") and values[0] is not None:
+            # those that are there earlier stay at their endpoints
+            longest = max(len(value) for value in values)
+            padded = [torch.cat([v, v[-1:].expand(longest - len(v), *v.shape[1:])]) for v in values]
+            whole[field.name] = torch.cat(padded, 1)
+        else:
+            whole[field.name] = joined(values) if isinstance(values[0], Tensor) else values[0]
+    return Explanation(**whole)
+
+
+def reduce(attribution: Tensor, channels: int = 1) -> Tensor:
+    """One map per example: (N, C, H, W) -> (N, H, W), the sum over the channels.
+
+    The sign stays: positive = supports the score, and a place whose channels cancel gets 0.
+
+    Args:
+        channels: the dimension to sum over.
+
+    Raises:
+        ValueError: no such dimension.
+
+    Example:
+        >>> import torch
+        >>> reduce(torch.tensor([[[[1.0, 1.0]], [[2.0, -1.0]]]]))  # (1, 2, 1, 2) -> (1, 1, 2)
+        tensor([[[3., 0.]]])
+    """
+    if not 0 < channels < attribution.ndim:
+        raise ValueError(
+            f"reduce(channels): expected a dimension from 1 to {attribution.ndim - 1} of a map of shape "
+            f"{tuple(attribution.shape)}; got {channels}."
+        )
+    return attribution.sum(channels)
+
+
+def require_readout(readout: str) -> None:
+    """Raises ValueError unless the name is one of the readouts.
+
+    Example:
+        >>> require_readout("gradient")
+        Traceback (most recent call last):
+            ...
+        ValueError: readout: expected one of contribution, mean_gradient, displacement; got 'gradient'.
+    """
+    if readout not in READOUTS:
+        raise ValueError(f"readout: expected one of {', '.join(READOUTS)}; got {readout!r}.")

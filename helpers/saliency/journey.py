@@ -1,0 +1,457 @@
+"""What a path sees, and what it leaves behind.
+
+A path (see `paths`) never calls the model itself: it asks its `Journey` for slopes, moves by `advance`, and
+ends each example by `stop`. The journey evaluates the score in batches, counts every evaluation, accumulates
+the readouts and notes why an example stopped. All examples of a batch travel together; those that have
+arrived are not evaluated any more.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.optimize.elementwise import find_root
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from helpers.saliency.coordinates import Chart, taken
+from helpers.saliency.geometries import Geometry
+from helpers.saliency.levels import Level, Situation
+
+NOT_FINITE = "the model's score or its gradient is not finite at a point on the path"
+NOT_FINITE_AT_START = "the model's score or its gradient is not finite at the input itself"
+VANISHING = "vanishing gradient: the score is flat here, no direction leads to the level"
+BLOCKED = "every coordinate that could move the score towards the level is at its bound"
+BUDGET = "step budget spent: allow more steps, or the level is out of reach"
+OUT_OF_REACH = "level out of reach on this path"
+RISE = "the reference scores higher than the input: the share is a rise"
+JUMP = "the score jumps across the level: no point of the path lies on it"
+
+
+@dataclass
+class Slope:
+    """The score and its gradient at one point for each of n examples.
+
+    rows: the examples' numbers in the batch, shape (n,). u: the points, (n, *S). value: scores, (n,).
+    gradient: dF/du, (n, *S). base: gradients in the space that the chart maps to, (n, 1 + R, *B): of the
+    score, then of the R competitors' scores.
+
+    Example:
+        >>> import torch
+        >>> two = torch.tensor([[2.0], [3.0]])
+        >>> slope = Slope(rows=torch.tensor([0, 5]), u=two, value=two[:, 0], gradient=two, base=two[:, None])
+        >>> slope.only(torch.tensor([5])).value
+        tensor([3.])
+    """
+
+    rows: Tensor
+    u: Tensor
+    value: Tensor
+    gradient: Tensor
+    base: Tensor
+
+    def keep(self, mask: Tensor) -> "Slope":
+        """The same for the examples where mask, shape (n,), is true."""
+        if mask.all():
+            return self
+        return Slope(self.rows[mask], self.u[mask], self.value[mask], self.gradient[mask], self.base[mask])
+
+    def only(self, rows: Tensor) -> "Slope":
+        """The same for those of the examples whose numbers are in rows."""
+        return self.keep(torch.isin(self.rows, rows))
+
+
+class Journey:
+    """One run of a path over a batch of N examples.
+
+    Attributes:
+        u: where each example stands, shape (N, *S); starts at 0.
+        score: the score there, (N,); NaN while unknown.
+        start: the score at u = 0, (N,).
+        stationarity: how well the endpoint is a nearest point, (N,), where the path looks for one.
+        level: the score to reach, (N,); None where the path goes all the way to the reference.
+        tolerance: how close to the level counts as there, (N,), in units of the score.
+        gradient_evaluations, forward_evaluations: passes of each example through the model with and without
+            a backward pass, (N,).
+
+    Example:
+        >>> import torch
+        >>> from helpers.saliency import coordinates, geometries as geometry, levels, model as forward
+        >>> chart = coordinates.Input().chart(torch.tensor([[3.0]]), forward.Forward(lambda x: x.square()))
+        >>> journey = Journey(chart, geometry.Euclidean(), lambda outputs, rows: outputs[:, 0])
+        >>> journey.begin(levels.Value(1.0), boundary=None, with_gradient=True)
+        >>> journey.start, journey.here().gradient, journey.level
+        (tensor([9.]), tensor([[6.]]), tensor([1.]))
+    """
+
+    def __init__(
+        self,
+        chart: Chart,
+        geometry: Geometry,
+        score: Callable[[Tensor, Tensor], Tensor],
+        competitors: Sequence[Callable[[Tensor, Tensor], Tensor]] = (),
+        noise: Tensor | None = None,
+        show_progress: bool = False,
+        trace: bool = False,
+        keep_gradient: bool = True,
+    ):
+        """score, competitors: (outputs of shape (n, K), rows) -> shape (n,). noise: draws, (D, *B), or None.
+
+        keep_gradient: whether `mean_gradient` will be asked for.
+        """
+        self.chart, self.geometry = chart, geometry
+        self._scores = (score, *competitors)
+        self._noise: Sequence[Tensor | None] = (None,) if noise is None else noise
+        self._show_progress = show_progress
+        shape, like = chart.shape, chart.origin
+        self.examples = shape[0]
+        self._all = torch.arange(self.examples, device=like.device)
+        self.u = like.new_zeros(shape)
+        self.contribution = like.new_zeros(shape[0], len(self._scores), *like.shape[1:])
+        self._gradient_sum = like.new_zeros(shape) if keep_gradient else None
+        self._length = like.new_zeros(self.examples)
+        self._first_gradient: Tensor | None = None
+        self._here: Slope | None = None
+        self.gradient_evaluations = torch.zeros(self.examples, dtype=torch.long, device=like.device)
+        self.forward_evaluations = torch.zeros_like(self.gradient_evaluations)
+        self._moving = torch.ones(self.examples, dtype=torch.bool, device=like.device)
+        self._failed = torch.zeros_like(self._moving)
+        self._blame = [""] * self.examples
+        self._remark = [""] * self.examples
+        self._columns = 1
+        self.level: Tensor | None = None
+        self.noisy = noise is not None
+        self.stationarity: Tensor | None = None
+        self._trace: list[tuple[Tensor, Tensor]] | None = [] if trace else None
+
+    # ---- what a path asks -------------------------------------------------------------------------------
+
+    @property
+    def active(self) -> Tensor:
+        """Numbers of the examples that are still on their way, shape (n,)."""
+        return self._all[self._moving]
+
+    def begin(self, level: Level | None, boundary: Callable[[int], float], with_gradient: bool) -> None:
+        """Measure the start and settle the level of every example."""
+        if with_gradient:
+            self._here = self.look(self._all, self.u, NOT_FINITE_AT_START)
+            self.start = self.u.new_full((self.examples,), torch.nan, dtype=self._here.value.dtype)
+            self.start[self._here.rows] = self._here.value
+            self._first_gradient = torch.zeros_like(self.u)
+            self._first_gradient[self._here.rows] = self._here.gradient
+        else:
+            self.start = self.values(self._all, self.u)
+            self.stop(self._all[~torch.isfinite(self.start)], NOT_FINITE_AT_START, failed=True)
+        self.score = self.start.clone()
+        self._note_trace()
+        if level is not None:
+            situation = Situation(
+                start=self.start,
+                boundary=lambda: boundary(self._columns),
+                reference=self._reference_score,
+            )
+            self.level = level.resolve(situation)
+            eps = torch.finfo(self.start.dtype).eps
+            largest = torch.maximum(self.start.abs(), self.level.abs())
+            self.tolerance = eps**0.6 * (self.level - self.start).abs() + 64 * eps * largest
+            self.stop(self._all[(self.level - self.start).abs() <= self.tolerance])
+
+    def here(self) -> Slope:
+        """The slope at the start, for the examples that are still on their way."""
+        return self._here.only(self.active)
+
+    def look(self, rows: Tensor, u: Tensor, reason: str | None = NOT_FINITE) -> Slope:
+        """Score and gradient at u, (n, *S), of the examples with those numbers.
+
+        Examples whose score or gradient is not finite there are left out of the answer, and stopped with that
+        reason (None: not stopped, for points that are tried and not travelled).
+        """
+        value, base = self._evaluate(rows, u, with_gradient=True)
+        slope = Slope(rows, u, value, self.chart.pull(base[:, 0], rows), base)
+        finite = torch.isfinite(value) & torch.isfinite(
+            torch.linalg.vector_norm(base.flatten(1), torch.inf, 1)
+        )
+        if reason is not None:
+            self.stop(rows[~finite], reason, failed=True)
+        return slope.keep(finite)
+
+    def values(self, rows: Tensor, u: Tensor) -> Tensor:
+        """The score alone at u, shape (n,)."""
+        return self._evaluate(rows, u, with_gradient=False)[0]
+
+    def raw_values(self, u: Tensor) -> Tensor:
+        """The score without noise at u of all examples, shape (N,)."""
+        noise, self._noise = self._noise, (None,)
+        try:
+            return self.values(self._all, u)
+        finally:
+            self._noise = noise
+
+    def steepest(self, slope: Slope) -> tuple[Slope, Tensor, Tensor]:
+        """The velocity P M P G / (G . P M P G): steepest in the geometry, at unit rate of the score.
+
+        P keeps the coordinates that are free to move towards the level: those at a bound that the velocity
+        would leave are dropped, until none is. Examples without a direction are stopped.
+
+        Returns:
+            The slope of the examples that have a direction; the velocity, (n, *S), with G . velocity = 1;
+            its size in the geometry, (n,).
+        """
+        away = (self.level[slope.rows] - self.start[slope.rows]).sign()
+        gradient, rows = slope.gradient, slope.rows
+        free = torch.ones_like(gradient, dtype=torch.bool)
+        velocity, squared = self._climb(gradient, free)
+        while True:
+            blocked = self._leaving(slope, velocity * per(away, velocity)) & free
+            if not blocked.any():
+                break
+            free = free & ~blocked
+            velocity, squared = self._climb(gradient, free)
+        flat = squared <= torch.finfo(squared.dtype).tiny
+        if flat.any():
+            at_bounds = flat & (~free).flatten(1).any(1) & (gradient != 0).flatten(1).any(1)
+            self.stop(rows[at_bounds], BLOCKED, failed=True)
+            self.stop(rows[flat & ~at_bounds], VANISHING, failed=True)
+            velocity, squared, slope = velocity[~flat], squared[~flat], slope.keep(~flat)
+        return slope, velocity / per(squared, velocity), squared.rsqrt()
+
+    def crossing(self, rows: Tensor, start: Tensor, end: Tensor, bracket: Tensor) -> Tensor:
+        """Where on the line through start and end, (n, *S), moved into the bounds, the score is at the level.
+
+        Args:
+            bracket: fractions of the chord, shape (n, 2), between which the score changes sides.
+
+        Returns:
+            The fraction, shape (n,), by a bracketed root search (Chandrupatla's, scipy).
+        """
+
+        def miss(fraction, number):
+            number = torch.as_tensor(number, device=rows.device)
+            step = torch.as_tensor(fraction, device=rows.device, dtype=start.dtype)
+            row = rows[number]
+            u = self.chart.clip(start[number] + per(step, start) * (end - start)[number], row)
+            return ((self.values(row, u) - self.level[row]) / self.tolerance[row]).double().cpu().numpy()
+
+        low, high = bracket.double().cpu().numpy().T
+        with np.errstate(all="ignore"):
+            root = find_root(
+                miss,
+                (low, high),
+                args=(np.arange(len(rows)),),
+                tolerances={"fatol": 1.0, "xatol": 0.0, "xrtol": torch.finfo(start.dtype).eps, "frtol": 0.0},
+            )
+        # without a sign change (two passes may round differently) the far end is as good as any
+        fraction = np.where(np.isfinite(root.x), root.x, high)
+        return torch.as_tensor(fraction, dtype=start.dtype, device=start.device)
+
+    def progress(self, steps: Iterable) -> Iterable:
+        """The steps, behind a progress bar where one was asked for."""
+        return tqdm(steps, desc="path", leave=False) if self._show_progress else steps
+
+    # ---- what a path does -------------------------------------------------------------------------------
+
+    def advance(
+        self, rows: Tensor, u: Tensor, base: Tensor, length: Tensor, score: Tensor | None = None
+    ) -> None:
+        """Move straight to u, (n, *S).
+
+        Args:
+            base: mean gradients along this step, (n, 1 + R, *B), as slopes have them.
+            length: length of the step in the geometry, (n,); only its ratio to other steps matters.
+            score: the score at u, (n,), where known.
+        """
+        change = self.chart.push(u - taken(self.u, rows), rows)[:, None]
+        if len(rows) == self.examples:
+            self.contribution.addcmul_(base, change)
+        else:
+            self.contribution[rows] += base * change
+        if self._gradient_sum is not None:
+            gradient = self.chart.pull(base[:, 0], rows)
+            if len(rows) == self.examples:
+                self._gradient_sum.addcmul_(gradient, per(length, u))
+            else:
+                self._gradient_sum[rows] += gradient * per(length, u)
+        self._length[rows] += length
+        self.u[rows] = u
+        self.score[rows] = torch.nan if score is None else score
+        self._note_trace()
+
+    def skip(self, rows: Tensor, u: Tensor) -> None:
+        """Move to u, (n, *S), without counting what the score does on the way there."""
+        self.u[rows] = u
+        self.score[rows] = torch.nan
+        self._note_trace()
+
+    def stop(self, rows: Tensor, reason: str = "", failed: bool = False) -> None:
+        """These examples have ended; `failed` means that they cannot have reached their level."""
+        if not len(rows):
+            return
+        self._moving[rows] = False
+        self._failed[rows] |= failed
+        self.blame(rows, reason)
+
+    def blame(self, rows: Tensor, reason: str) -> None:
+        """The reason to report for these examples, should they turn out not to have reached their level."""
+        for row in rows.tolist():
+            self._blame[row] = reason
+
+    def remark(self, rows: Tensor, text: str) -> None:
+        """Something to report for these examples even if they reach their level."""
+        for row in rows.tolist():
+            self._remark[row] = text
+
+    # ---- what is left behind ----------------------------------------------------------------------------
+
+    def finish(self) -> None:
+        """Measure what the path left unmeasured; afterwards every example has a score, level and verdict."""
+        unknown = self._all[torch.isnan(self.score) & ~torch.isnan(self.start)]
+        if len(unknown):
+            self.score[unknown] = self.values(unknown, self.u[unknown])
+            if self._trace is not None:
+                self._trace[-1] = (self.u.clone(), self.score.clone())
+        if self.level is None:
+            self.level = self.score.clone()
+            self.tolerance = torch.zeros_like(self.score)
+        self._moving[:] = False
+        self.converged = ((self.score - self.level).abs() <= self.tolerance) & ~self._failed
+        self.blame(self._all[~torch.isfinite(self.score) & torch.isfinite(self.start)], NOT_FINITE)
+        self.reason = [
+            remark if converged else blame or BUDGET
+            for remark, blame, converged in zip(
+                self._remark, self._blame, self.converged.tolist(), strict=True
+            )
+        ]
+
+    def mean_gradient(self) -> Tensor | None:
+        """The gradient's mean over the path's length in the geometry, (N, *S); at rest, the gradient.
+
+        None where it was not kept.
+        """
+        if self._gradient_sum is None:
+            return None
+        resting = (self._length == 0) & torch.isfinite(self.start)
+        if self._first_gradient is None:
+            self._first_gradient = torch.zeros_like(self.u)
+            slope = self.look(self._all[resting], self.u[resting])
+            self._first_gradient[slope.rows] = slope.gradient
+        length = per(self._length.masked_fill(self._length == 0, 1), self.u)
+        return torch.where(per(resting, self.u), self._first_gradient, self._gradient_sum / length)
+
+    def trace(self) -> tuple[Tensor, Tensor] | None:
+        """Points u, (T, N, *S), and scores, (T, N), of the whole journey, where they were kept."""
+        if self._trace is None:
+            return None
+        points, scores = zip(*self._trace, strict=True)
+        return torch.stack(points), torch.stack(scores)
+
+    # ---- inside -----------------------------------------------------------------------------------------
+
+    def _note_trace(self) -> None:
+        if self._trace is not None:
+            self._trace.append((self.u.clone(), self.score.clone()))
+
+    def _climb(self, gradient: Tensor, free: Tensor) -> tuple[Tensor, Tensor]:
+        """P M P G and G . P M P G."""
+        half = self.geometry.adjoint(gradient * free)
+        return self.geometry.apply(half) * free, half.flatten(1).square().sum(1)
+
+    def _leaving(self, slope: Slope, velocity: Tensor) -> Tensor:
+        """The coordinates at a bound that the velocity points out of, (n, *S)."""
+        bounds = (None if b is None else taken(b, slope.rows) for b in (self.chart.lower, self.chart.upper))
+        return leaving(velocity, slope.u, *bounds)
+
+    def _reference_score(self) -> Tensor:
+        if self.chart.direction is None:
+            raise ValueError(
+                "level: Share(fraction) is a share of the way to the reference, and the coordinates have none. "
+                "Give one, for example Input(reference=0.0)."
+            )
+        reference = self.values(self._all, self.chart.direction)
+        self.remark(self._all[reference > self.start], RISE)
+        return reference
+
+    def _evaluate(self, rows: Tensor, u: Tensor, with_gradient: bool) -> tuple[Tensor, Tensor | None]:
+        """Scores (n,) and, with_gradient, the gradients (n, 1 + R, *B)."""
+        if not len(rows):
+            return self.start[:0], self.contribution[:0]
+        counter = self.gradient_evaluations if with_gradient else self.forward_evaluations
+        counter[rows] += len(self._noise) * (len(self._scores) if with_gradient else 1)
+        return self._mean_over_noise(self.chart.point(u, rows), rows, with_gradient)
+
+    def _mean_over_noise(
+        self, point: Tensor, rows: Tensor, with_gradient: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """Mean score (n,) and mean gradients (n, 1 + R, *B) over the run's noise draws around the points."""
+        value, base = 0.0, 0.0
+        for draw in self._noise:
+            place = (point if draw is None else point + draw).detach().requires_grad_(with_gradient)
+            with torch.set_grad_enabled(with_gradient):
+                outputs = self.chart.forward(place, rows)
+                scores = [
+                    score(outputs, rows) for score in (self._scores if with_gradient else self._scores[:1])
+                ]
+            value = value + scores[0].detach()
+            if with_gradient:
+                gradients = gradients_of(scores, place)
+                base = gradients if len(self._noise) == 1 else base + gradients
+        self._columns = outputs.shape[1] if outputs.ndim > 1 else 1
+        if len(self._noise) > 1:
+            value, base = value / len(self._noise), base / len(self._noise)
+        return value, base if with_gradient else None
+
+
+def leaving(velocity: Tensor, place: Tensor, lower: Tensor | None, upper: Tensor | None) -> Tensor:
+    """Which coordinates of a place, (n, ...), are at a bound that the velocity would leave.
+
+    Example:
+        >>> import torch
+        >>> velocity, place = torch.tensor([[-1.0, 1.0, -1.0]]), torch.tensor([[0.0, 0.0, 0.5]])
+        >>> leaving(velocity, place, lower=torch.zeros(1, 3), upper=None)
+        tensor([[ True, False, False]])
+    """
+    out = torch.zeros_like(place, dtype=torch.bool)
+    out |= False if lower is None else (place <= lower) & (velocity < 0)
+    out |= False if upper is None else (place >= upper) & (velocity > 0)
+    return out
+
+
+def gradients_of(values: Sequence[Tensor], point: Tensor) -> Tensor:
+    """Gradients of several scores, each (n,), with respect to the point, (n, *B): shape (n, len(values), *B).
+
+    Raises:
+        ValueError: a score does not depend on the point.
+
+    Example:
+        >>> import torch
+        >>> point = torch.tensor([[2.0, 3.0]], requires_grad=True)
+        >>> gradients_of([point.prod(1), point.sum(1)], point)
+        tensor([[[3., 2.],
+                 [1., 1.]]])
+    """
+    gradients = []
+    for number, value in enumerate(values, start=1):
+        gradient = None
+        if value.requires_grad:
+            more = number < len(values)
+            (gradient,) = torch.autograd.grad(
+                value, point, torch.ones_like(value), allow_unused=True, retain_graph=more
+            )
+        if gradient is None:
+            raise ValueError(
+                "forward_func: expected an output that depends on the input through differentiable operations; "
+                "got one that does not. Look for detach(), .data, numpy or argmax in the model."
+            )
+        gradients.append(gradient)
+    return gradients[0][:, None] if len(gradients) == 1 else torch.stack(gradients, 1)
+
+
+def per(values: Tensor, like: Tensor) -> Tensor:
+    """One value per example, (n,), shaped to multiply a tensor of shape (n, ...).
+
+    Example:
+        >>> import torch
+        >>> per(torch.tensor([1.0, 2.0]), torch.zeros(2, 3, 4, 4)).shape
+        torch.Size([2, 1, 1, 1])
+    """
+    return values.reshape(-1, *[1] * (like.ndim - 1))

@@ -1,0 +1,195 @@
+"""Ready-made choices, one for each kind of data: what measured best so far (see benchmarks/)."""
+
+from collections.abc import Callable
+
+import torch
+from captum.attr import GradientAttribution
+from captum.log import log_usage
+from torch import Tensor, nn
+
+from helpers.checks import require_count
+from helpers.saliency.contrasts import Softmax
+from helpers.saliency.coordinates import Input, Layer
+from helpers.saliency.explanation import Explanation
+from helpers.saliency.geometries import Covariance
+from helpers.saliency.layers import stages
+from helpers.saliency.levels import Level
+from helpers.saliency.means import GeometricMean
+from helpers.saliency.method import NonlinearSaliency
+from helpers.saliency.paths import Flow, Straight, Stretch
+from helpers.saliency.references import Blurred
+from helpers.saliency.scores import Logit, LogOdds, Score
+
+
+def tabular(
+    model: Callable[..., Tensor], covariance: Tensor, score: Score | Callable[[Tensor], Tensor] = LogOdds()
+) -> NonlinearSaliency:
+    """For feature vectors: the flow to the boundary, in the geometry of the data's covariance.
+
+    Args:
+        model: from inputs (N, n) to outputs (N, K).
+        covariance: covariance matrix of the inputs, (n, n), positive definite.
+        score: what is explained; of a model with a single column, Logit().
+
+    Example:
+        >>> import torch
+        >>> model = lambda x: x @ torch.tensor([[0.0, 1.0], [0.0, 0.0]])  # looks at the first feature alone
+        >>> saliency = tabular(model, covariance=torch.tensor([[1.0, 0.75], [0.75, 1.0]]))
+        >>> run = saliency.explain(torch.tensor([[2.0, 0.0]]), target=1)
+        >>> run.displacement.round(decimals=3), run.contribution.round(decimals=3)
+        (tensor([[-2.0000, -1.5000]]), tensor([[-2.,  0.]]))
+    """
+    return NonlinearSaliency(model, score, Input(), Covariance(covariance), Flow(steps=16))
+
+
+def digits(model: nn.Module) -> "AtDepths":
+    """For digits, light on black: what the class has from the ink, and no other class claims.
+
+    At the input, on the way to a blank image, and behind the last feature maps.
+
+    Args:
+        model: an image classifier from images (N, 1, H, W), ink 1 on background 0, to logits (N, 10).
+
+    Example:
+        >>> import torch
+        >>> from helpers.zoo.networks import digit_net
+        >>> image = torch.zeros(1, 1, 28, 28)
+        >>> image[..., 4:24, 13:15] = 1  # a stroke
+        >>> network = digit_net()
+        >>> network(image).argmax(1), digits(network).attribute(image, target=1).shape
+        (tensor([1]), torch.Size([1, 1, 28, 28]))
+    """
+    return AtDepths(model, reference=0.0, stretch=(0.2, 0.9), competitors=5)
+
+
+def photographs(model: nn.Module) -> "AtDepths":
+    """For photographs: what the class has at the input and behind the last block, and no other class claims.
+
+    Args:
+        model: an image classifier from pixel values in [0, 1], (N, 3, H, W), to logits (N, K). See
+            `helpers.zoo.networks.Normalised` for one that expects normalised images.
+
+    Example:
+        >>> import torch
+        >>> from helpers.zoo.classifiers import load_classifier
+        >>> classifier = load_classifier("random:squeezenet1_1")
+        >>> photographs(classifier.model).attribute(torch.rand(1, 3, 64, 64), target=207).shape
+        torch.Size([1, 1, 64, 64])
+    """
+    return AtDepths(model)
+
+
+class AtDepths(GradientAttribution):
+    """The geometric mean of straight members at the input and at the last block of the last resolutions.
+
+    At the input the path goes to a reference, and the stretch of it counts where classes lose their evidence
+    (`saliency.Stretch`); at a block it goes to "nothing is active". Each member is contrasted with the highest
+    other classes (`helpers.saliency.Softmax`). The blocks are found in one pass through the model, at the first
+    call for an image size; a network that has none that returns feature maps (N, C, h, w) is explained at its
+    input alone. Every choice is one of benchmarks/NOTES.md.
+
+    Args:
+        model: an image classifier, a module.
+        depths: how many resolutions besides the input.
+        reference: an image without the evidence, as in `helpers.saliency.Input`; None: a blurred copy, of a
+            width of 24 pixels for an image of 448.
+        stretch: which part of the way to the reference counts at the input, as shares of the way.
+        steps: gradient evaluations per member and class.
+        competitors: how many other classes compete.
+
+    Raises:
+        TypeError: a model that is no module.
+        ValueError: another argument that does not fit (named in the message).
+
+    Example:
+        >>> import torch
+        >>> from helpers.zoo.networks import digit_net
+        >>> saliency = AtDepths(digit_net(), depths=2, reference=0.0)
+        >>> [type(each.coordinates).__name__ for each in saliency.member(torch.zeros(1, 1, 28, 28)).members]
+        ['Input', 'Layer', 'Layer']
+    """
+
+    # widths as fractions of the image's larger side, and the softmax's temperature, as they were chosen in
+    # benchmarks/NOTES.md
+    BLUR, SMOOTHING, TEMPERATURE = 24 / 448, 32 / 448, 0.25
+
+    def __init__(
+        self,
+        model: nn.Module,
+        depths: int = 1,
+        reference: float | Tensor | Callable[[Tensor], Tensor] | None = None,
+        stretch: tuple[float, float] = (0.6875, 0.9375),
+        steps: int = 2,
+        competitors: int = 8,
+    ):
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"AtDepths(model): expected a module; got {model!r}.")
+        for name, value in {"depths": depths, "steps": steps, "competitors": competitors}.items():
+            require_count(f"AtDepths({name})", value)
+        super().__init__(model)
+        self.depths, self.reference, self.competitors = depths, reference, competitors
+        self.at_input, self.deeper = Stretch(steps, *stretch), Straight(steps)
+        self._members: dict[tuple[int, ...], GeometricMean] = {}
+
+    def member(self, inputs: Tensor) -> GeometricMean:
+        """The mean of members that is used for images of that size, (N, C, H, W)."""
+        if inputs.ndim != 4:
+            raise ValueError(f"inputs: expected images of shape (N, C, H, W); got {tuple(inputs.shape)}.")
+        size = tuple(inputs.shape[1:])
+        if size not in self._members:
+            with torch.no_grad():
+                classes = self.forward_func(inputs[:1]).shape[1]
+            rivals, side = min(self.competitors, classes - 1), max(size[1:])
+            reference = Blurred(self.BLUR * side) if self.reference is None else self.reference
+            nothing = Input(reference=0.0)
+            places = [(Input(reference=reference), self.at_input, self.SMOOTHING * side)]
+            for module in stages(self.forward_func, inputs[:1])[-self.depths :]:
+                places.append((Layer(module, nothing, carried=False), self.deeper, 0.0))
+            self._members[size] = GeometricMean(
+                [
+                    NonlinearSaliency(
+                        self.forward_func,
+                        Logit(),
+                        place,
+                        path=path,
+                        readout=Softmax(rivals, width, self.TEMPERATURE),
+                    )
+                    for place, path, width in places
+                ]
+            )
+        return self._members[size]
+
+    @log_usage()
+    def attribute(
+        self,
+        inputs: Tensor,
+        target=None,
+        level: Level | float | None = None,
+        additional_forward_args=None,
+        internal_batch_size: int | None = None,
+        show_progress: bool = False,
+    ) -> Tensor:
+        """The map, (N, 1, H, W), larger = more of the class's own.
+
+        Arguments are those of `NonlinearSaliency.explain`.
+
+        Example:
+            >>> import torch
+            >>> from helpers.zoo.networks import digit_net
+            >>> AtDepths(digit_net(), reference=0.0).attribute(torch.ones(2, 1, 28, 28), target=[1, 7]).shape
+            torch.Size([2, 1, 28, 28])
+        """
+        arguments = (target, level, additional_forward_args, internal_batch_size, show_progress)
+        return self.member(inputs).attribute(inputs, *arguments)
+
+    def explain(self, inputs: Tensor, target=None, **options) -> list[Explanation]:
+        """The records of all members, the input first.
+
+        Example:
+            >>> import torch
+            >>> from helpers.zoo.networks import digit_net
+            >>> runs = AtDepths(digit_net(), reference=0.0).explain(torch.ones(1, 1, 28, 28), target=1)
+            >>> [tuple(run.contribution.shape) for run in runs]  # the input, and the last feature maps
+            [(1, 1, 28, 28), (1, 10, 7, 7)]
+        """
+        return self.member(inputs).explain(inputs, target, **options)

@@ -1,0 +1,117 @@
+"""References: the input without the evidence. Each is a function from inputs to inputs of the same shape."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from helpers.checks import require_width
+from helpers.saliency.smoothing import gaussian_blur
+
+
+@dataclass(frozen=True)
+class Blurred:
+    """The image itself, smoothed by a Gaussian of that standard deviation in pixels.
+
+    Example:
+        >>> import torch
+        >>> Blurred(width=4.0)(torch.tensor([[[[0.0, 1.0, 0.0, 1.0]]]])).round(decimals=3)
+        tensor([[[[0.4980, 0.4990, 0.5010, 0.5020]]]])
+    """
+
+    width: float
+
+    def __post_init__(self):
+        require_width("Blurred(width)", self.width)
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        _require_images("Blurred(width)", inputs)
+        return gaussian_blur(inputs, self.width)
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The same value everywhere.
+
+    Example:
+        >>> import torch
+        >>> Constant(0.5)(torch.zeros(1, 3))
+        tensor([[0.5000, 0.5000, 0.5000]])
+    """
+
+    value: float
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        return torch.full_like(inputs, self.value)
+
+
+@dataclass(frozen=True, eq=False)
+class DataMean:
+    """The mean example of a data set: examples of shape (M, ...).
+
+    Example:
+        >>> import torch
+        >>> DataMean(torch.tensor([[0.0, 1.0], [4.0, 3.0]]))(torch.zeros(1, 2))
+        tensor([[2., 2.]])
+    """
+
+    examples: Tensor
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        if self.examples.shape[1:] != inputs.shape[1:]:
+            raise ValueError(
+                f"DataMean(examples): expected examples of shape (M, {', '.join(map(str, inputs.shape[1:]))}); "
+                f"got {tuple(self.examples.shape)}."
+            )
+        return self.examples.to(inputs).mean(0, keepdim=True).expand_as(inputs)
+
+
+@dataclass(frozen=True)
+class OwnMean:
+    """Each channel's mean over the example itself, everywhere: images (N, C, H, W).
+
+    Example:
+        >>> import torch
+        >>> OwnMean()(torch.tensor([[[[0.0, 2.0]], [[3.0, 5.0]]]]))  # two channels, two means
+        tensor([[[[1., 1.]],
+        <BLANKLINE>
+                 [[4., 4.]]]])
+    """
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        _require_images("OwnMean", inputs)
+        return inputs.mean((-2, -1), keepdim=True).expand_as(inputs)
+
+
+@dataclass(frozen=True)
+class OwnNoise:
+    """Independent normal noise with each channel's mean and standard deviation: images (N, C, H, W).
+
+    The same images in the same order get the same noise.
+
+    Example:
+        >>> import torch
+        >>> image = torch.linspace(0, 1, 64).reshape(1, 1, 8, 8)
+        >>> torch.equal(OwnNoise(seed=0)(image), OwnNoise(seed=0)(image))
+        True
+        >>> torch.equal(OwnNoise(seed=0)(image), OwnNoise(seed=1)(image))
+        False
+    """
+
+    seed: int = 0
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        _require_images("OwnNoise", inputs)
+        generator = torch.Generator().manual_seed(self.seed)
+        # drawn on the CPU, so that it is the same on every device
+        noise = torch.randn(inputs.shape, generator=generator).to(inputs)
+        deviation, mean = torch.std_mean(inputs, (-2, -1), correction=0, keepdim=True)
+        return mean + deviation * noise
+
+
+def _require_images(name: str, inputs: Tensor) -> None:
+    if inputs.ndim != 4:
+        raise ValueError(
+            f"{name}: expected images of shape (N, C, H, W); got {tuple(inputs.shape)}. "
+            "Use Constant(value) or a tensor as the reference."
+        )

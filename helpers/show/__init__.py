@@ -1,0 +1,1 @@
+"""Figures that two notebooks or a user need: style, landscapes, maps, numbers, films, live (widgets)."""

@@ -1,0 +1,231 @@
+"""A path in frames: what changed, and where the score went."""
+
+import textwrap
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from helpers.saliency import Explanation, LogOdds, Score
+from helpers.saliency.scores import as_score
+from helpers.show.landscapes import path_lengths, score_along, scores_at
+from helpers.show.maps import (
+    LARGE,
+    SMALL,
+    as_picture,
+    as_plane,
+    colour_bar,
+    colour_limit,
+    draw_image,
+    draw_map,
+    height_to_width,
+    percentile_text,
+)
+from helpers.show.style import number_text, styled, wrapped
+
+
+@styled
+def film_strip(
+    explanation: Explanation,
+    example: int = 0,
+    frames: int = 6,
+    score_name: str = "score",
+    function: Callable[[Tensor], Tensor] | None = None,
+    to_image: Callable[[Tensor], Tensor] | None = None,
+    changes: bool = True,
+    end_name: str | None = None,
+    percentile: float = 99.5,
+    size: float = 1.8,
+    title: str = "",
+) -> Figure:
+    """The input as it travels from the start to the level, the score under every frame.
+
+    Args:
+        explanation: of images with one or three channels, explained at the input, with ``trace=True``.
+        example: which one of the batch.
+        frames: how many, at even distances along the path, the first and the last point among them; fewer where
+            the path has fewer points.
+        score_name: with its unit.
+        function: scores (n,) or (n, 1) of points (n, C, H, W), in place of the recorded ones. A straight path
+            evaluates the score at its ends only; None: a dash stands where there is none.
+        to_image: from points (T, C, H, W) to pixel values in [0, 1], for a model that takes other ones; None:
+            as they are. Values beyond [0, 1] are cut, and the title says so.
+        changes: whether a second row shows what has changed since the start, channels summed, on one scale.
+        end_name: what stands above the last frame; None: whether the level has been reached.
+        percentile: of the changes, at which the colours end.
+        size: width of a frame, in inches.
+
+    Returns:
+        An axes a frame, below it one with the change (none below the first, which is the input), and, with
+        changes, a colour bar.
+
+    Raises:
+        ValueError: no trace, an example that is not there, points that are no images, fewer than two frames.
+
+    Example:
+        >>> import torch
+        >>> from helpers.saliency import NonlinearSaliency
+        >>> from helpers.saliency import Logit
+        >>> model = lambda x: x.flatten(1).sum(1, keepdim=True)
+        >>> inputs = torch.full((1, 1, 4, 4), 0.5)
+        >>> run = NonlinearSaliency(model, Logit()).explain(inputs, level=4.0, trace=True)
+        >>> [axes.get_xlabel() for axes in film_strip(run, frames=3, changes=False).axes]  # scores on the way
+        ['8.00', '6.00', '4.00']
+    """
+    if explanation.path_points is None:
+        raise ValueError("explanation: expected one with its path; call explain(..., trace=True).")
+    points, scores = explanation.path_points, explanation.path_scores
+    _require_example(explanation, example)
+    if isinstance(frames, bool) or not isinstance(frames, int) or frames < 2:
+        raise ValueError(f"frames: expected an integer of at least 2; got {frames!r}.")
+    way = points[:, example].detach().cpu()
+    if way.ndim != 4 or way.shape[1] not in (1, 3):
+        raise ValueError(
+            "explanation: expected the path of images with one or three channels, (T, N, C, H, W); got "
+            f"{tuple(points.shape)}. A path at a layer is no film: explain at the input."
+        )
+    chosen = _evenly(way, frames)
+    scores = (
+        scores[chosen, example].detach().cpu()
+        if function is None
+        else scores_at(function, points[chosen, example].detach())
+    )
+    way, scores = way[chosen], scores.tolist()
+    pixels = (way if to_image is None else to_image(way)).detach().double()
+    cut = bool((pixels.min() < -0.01) | (pixels.max() > 1.01))
+    difference = [as_plane("explanation", frame - way[0]) for frame in way]
+    limit = colour_limit(difference, percentile)
+    norm = Normalize(-limit, limit)
+
+    rows = 2 if changes and len(way) > 1 else 1
+    ratio = height_to_width(way.shape[2:])
+    width = size * len(way) + (1.3 if rows == 2 else 0.3)
+    note = "values beyond [0, 1] are drawn as 0 or 1" if cut else ""
+    # A narrow figure has no room for both on one line.
+    heading = f"{title}\n({note})" if title and note else title or note
+    lines = len(heading.splitlines())
+    figure = Figure(figsize=(width, rows * size * ratio + 0.85 + 0.28 * lines))
+    grid = figure.subplots(rows, len(way), squeeze=False)
+    for k, (axes, picture, score) in enumerate(zip(grid[0], pixels.clamp(0, 1), scores, strict=True)):
+        name = _frame_name(explanation, example, end_name, k, len(way))
+        draw_image(axes, as_picture(picture), name)
+        axes.set_xlabel(number_text(score), fontsize=LARGE)
+    grid[0][0].set_ylabel(f"{score_name}:", fontsize=SMALL, rotation=0, ha="right", va="top")
+    grid[0][0].yaxis.set_label_coords(-0.04, -0.045)
+    if rows == 2:
+        for k, (axes, plane) in enumerate(zip(grid[1], difference, strict=True)):
+            if k == 0:
+                axes.axis("off")
+                axes.text(
+                    1.0,
+                    0.5,
+                    "change\nso far",
+                    fontsize=LARGE,
+                    ha="right",
+                    va="center",
+                    transform=axes.transAxes,
+                )
+            else:
+                draw_map(axes, plane, norm, True, plane.shape, None, size)
+        end = textwrap.fill(percentile_text(percentile).strip(), 16)
+        colour_bar(figure, norm, True, False, f"change\n{end}".strip(), percentile, 1, grid[1])
+    if heading:
+        figure.suptitle(heading, fontsize=LARGE)
+    return figure
+
+
+def score_path(
+    explanations: Explanation | Mapping[str, Explanation],
+    model: Callable[[Tensor], Tensor],
+    score: Score | Callable[[Tensor], Tensor] = LogOdds(),
+    target: int | None = None,
+    example: int = 0,
+    score_name: str = "score",
+    **options,
+) -> Figure:
+    """The score along recorded paths, beside what the tangent plane at the input predicts for their points.
+
+    `show.landscapes.score_along` for runs with ``trace=True`` at the input; the dots are the points of the path.
+
+    Args:
+        explanations: one, or name -> explanation of the same input.
+        model, score, target: those of the runs; of a run with noise the curve is the score without it.
+        example: which one of the batch.
+        score_name: label of the vertical axis, with its unit.
+        options: against, between, title of `helpers.show.landscapes.score_along`.
+
+    Returns:
+        One axes a path, side by side, on one scale. The level is drawn where all runs aimed at the same.
+
+    Raises:
+        ValueError: no trace, an example that is not there; and what `helpers.show.landscapes.score_along` raises.
+
+    Example:
+        >>> import torch
+        >>> from helpers.saliency import NonlinearSaliency
+        >>> from helpers.saliency import Logit
+        >>> model = lambda x: x.flatten(1).sum(1, keepdim=True)
+        >>> inputs = torch.full((1, 1, 4, 4), 0.5)
+        >>> run = NonlinearSaliency(model, Logit()).explain(inputs, level=4.0, trace=True)
+        >>> (axes,) = score_path({"flow": run}, model, Logit()).axes
+        >>> axes.get_title(), axes.get_xlabel()
+        ('flow', 'length of the path')
+    """
+    named = explanations if isinstance(explanations, Mapping) else {"": explanations}
+    ways, levels = {}, []
+    for name, explanation in named.items():
+        if explanation.path_points is None:
+            raise ValueError(
+                f"explanations: expected runs with their path; call explain(..., trace=True) for {name!r}."
+            )
+        _require_example(explanation, example)
+        ways[name] = explanation.path_points[:, example].detach()
+        levels.append(float(explanation.level[example]))
+    value = as_score(score)
+
+    def function(points: Tensor) -> Tensor:
+        return value(model(points)) if target is None else value(model(points), target)
+
+    same = levels and np.allclose(levels, levels[0], rtol=1e-6, atol=1e-9)
+    figure = score_along(function, ways, level=levels[0] if same else None, score_name=score_name, **options)
+    for axes, way in zip(figure.axes, ways.values(), strict=True):
+        curve = axes.lines[0]
+        length = path_lengths(way)
+        if options.get("against", "length") == "share":
+            length = length / max(float(length[-1]), np.finfo(float).tiny)
+        heights = np.interp(length.cpu(), curve.get_xdata(), curve.get_ydata())
+        axes.plot(
+            length.cpu(), heights, "o", color=curve.get_color(), markersize=4.5, gid="points of the path"
+        )
+    return figure
+
+
+def _evenly(way: Tensor, frames: int) -> list[int]:
+    """Numbers of the points nearest to even distances along the path, ascending, none twice."""
+    length = path_lengths(way.double())
+    if length[-1] == 0:
+        return [0]
+    # The last point that moves: an example that has arrived stays where it is.
+    last = int((length < length[-1]).sum())
+    wanted = torch.linspace(0, float(length[-1]), frames, dtype=length.dtype)[1:-1]
+    inner = {int((length[: last + 1] - place).abs().argmin()) for place in wanted}
+    return sorted({0, last} | inner)
+
+
+def _frame_name(explanation: Explanation, example: int, end_name: str | None, k: int, count: int) -> str:
+    if k == 0:
+        return "input"
+    if k < count - 1:
+        return ""
+    if end_name is not None:
+        return wrapped(end_name)
+    return "end: level\nreached" if bool(explanation.converged[example]) else "end: level\nnot reached"
+
+
+def _require_example(explanation: Explanation, example: int) -> None:
+    count = explanation.path_points.shape[1]
+    if isinstance(example, bool) or not isinstance(example, int) or not 0 <= example < count:
+        raise ValueError(f"example: expected an integer in [0, {count}); got {example!r}.")

@@ -1,0 +1,214 @@
+"""Controls beside a picture, in a notebook: `live` redraws when a control changes, and never fails silently.
+
+An exception that is raised in a widget's callback reaches no cell: Jupyter writes it to a log that nobody
+reads, and the picture stays as it was. Here every callback ends in words under the controls: that it computes,
+that the picture is new, or why there is none.
+"""
+
+import base64
+import html
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import ipywidgets
+from matplotlib.figure import Figure
+
+from helpers.show.style import png
+
+# What arguments that do not fit raise: their messages are written to be read, and need no type or place.
+EXPECTED = (ValueError, TypeError)
+
+
+class Picture(ipywidgets.HTML):
+    """A PNG with a text for those who cannot see it.
+
+    Not `ipywidgets.Image`: that has no such text, and its view fails where a tooltip is set before it
+    is shown (ipywidgets 8.1.9; tests/test_browser.py would see it).
+
+    Attributes:
+        png: the picture's bytes; empty before the first.
+        alt: what it shows, in words.
+
+    Example:
+        >>> picture = Picture()
+        >>> picture.put(b"...", "a cat & a mat")
+        >>> picture.value
+        '<img alt="a cat &amp; a mat" src="data:image/png;base64,Li4u" style="max-width: 100%">'
+    """
+
+    def __init__(self):
+        super().__init__(layout={"display": "none"})
+        self.png, self.alt = b"", ""
+
+    def put(self, png: bytes, alt: str) -> None:
+        """Show another picture."""
+        self.png, self.alt = png, alt
+        source = base64.b64encode(png).decode()
+        self.value = (
+            f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{source}" style="max-width: 100%">'
+        )
+        self.layout.display = None
+
+
+class Canvas(ipywidgets.VBox):
+    """A status line and a picture, drawn by a function that may take long or fail.
+
+    Attributes:
+        status: HTML; empty, busy, how long the picture took, or what went wrong.
+        picture: `Picture`; after an error still the last good one.
+        error: the exception of the last drawing, or None.
+
+    Example:
+        >>> canvas = Canvas()
+        >>> canvas.show(lambda: None), canvas.error
+        (False, TypeError('draw: expected it to return a matplotlib Figure; got None.'))
+    """
+
+    def __init__(self):
+        self.status = ipywidgets.HTML()
+        self.picture = Picture()
+        self.error: BaseException | None = None
+        super().__init__([self.status, self.picture])
+
+    def show(self, draw: Callable[..., Figure], **arguments) -> bool:
+        """Draw and show; whether that went well. No exception leaves this method.
+
+        Args:
+            draw: returns a Figure; the figure's label, if it has one, becomes the picture's description.
+            arguments: what draw is called with.
+        """
+        self.say("busy", "Computing …")
+        started = time.perf_counter()
+        # An interrupted kernel raises KeyboardInterrupt, which is no Exception, and must not leave "busy" behind.
+        try:
+            figure = draw(**arguments)
+            if not isinstance(figure, Figure):
+                raise TypeError(f"draw: expected it to return a matplotlib Figure; got {figure!r}.")
+            described = figure.get_label()
+            value = png(figure, described)
+            if "matplotlib.pyplot" in sys.modules:
+                sys.modules["matplotlib.pyplot"].close(figure)
+        except (Exception, KeyboardInterrupt) as error:
+            self.fail(error)
+            return False
+        self.error = None
+        self.picture.put(value, described)
+        self.say("ready", f"Drawn in {time.perf_counter() - started:.1f} s.")
+        return True
+
+    def fail(self, error: BaseException) -> None:
+        """Say an error in words, and keep it."""
+        self.error = error
+        kept = " The picture is still the one before." if self.picture.png else ""
+        self.say("error", in_words(error) + kept)
+
+    def say(self, state: str, text: str) -> None:
+        """Write the status line.
+
+        Args:
+            state: "busy", "waiting" (for the user), "ready" or "error"; in the page it is the attribute
+                data-state of the line.
+            text: plain text.
+        """
+        look = {
+            "busy": "color: #8a5a00",
+            "waiting": "color: #8a5a00; font-weight: bold",
+            "ready": "color: #555",
+            "error": "color: #b00020; font-weight: bold",
+        }[state]
+        self.status.value = (
+            f'<span role="status" data-state="{state}" style="{look}; white-space: normal">'
+            f"{html.escape(text)}</span>"
+        )
+
+
+class Live(Canvas):
+    """Controls, a status line and a picture that follows the controls; see `live`.
+
+    Attributes:
+        controls: the widgets by name of argument.
+        status, picture, error: as in `Canvas`.
+
+    Example:
+        >>> panel = Live(lambda size: Figure(figsize=(size, 1)), size=ipywidgets.IntSlider(2, min=1, max=3))
+        >>> panel.values
+        {'size': 2}
+    """
+
+    def __init__(self, draw: Callable[..., Figure], **controls: ipywidgets.Widget):
+        if not callable(draw):
+            raise TypeError(f"draw: expected a function that returns a matplotlib Figure; got {draw!r}.")
+        for name, control in controls.items():
+            if not isinstance(control, ipywidgets.Widget) or not control.has_trait("value"):
+                raise TypeError(
+                    f"{name}: expected a widget with a value, such as ipywidgets.IntSlider(); got {control!r}."
+                )
+        super().__init__()
+        self.draw = draw
+        self.controls = controls
+        self.children = (*controls.values(), *self.children)
+        for control in controls.values():
+            # Otherwise every pixel of a drag is a drawing of its own, and the picture lags behind the hand.
+            if control.has_trait("continuous_update"):
+                control.continuous_update = False
+            control.observe(self._changed, names="value")
+        self.update()
+
+    @property
+    def values(self) -> dict:
+        """The controls' values by name of argument."""
+        return {name: control.value for name, control in self.controls.items()}
+
+    def update(self) -> None:
+        """Draw the picture of the controls as they are."""
+        self.show(self.draw, **self.values)
+
+    def _changed(self, change) -> None:
+        self.update()
+
+
+def live(draw: Callable[..., Figure], **controls: ipywidgets.Widget) -> Live:
+    """A panel whose picture follows its controls; the picture is drawn at once.
+
+    Sliders act when they are released. What `draw` raises is said in words in the panel; the controls go on
+    working, and the next value that is fine clears it.
+
+    Args:
+        draw: takes the controls' values as keyword arguments, returns a matplotlib Figure.
+        controls: widgets with a value, by name of argument.
+
+    Returns:
+        A VBox with the attributes `controls`, `picture`, `status`, `error` and `update()`.
+
+    Raises:
+        TypeError: draw is not callable, or a control has no value.
+
+    Example:
+        >>> panel = live(lambda size: Figure(figsize=(size, 1)), size=ipywidgets.IntSlider(2, min=1, max=3))
+        >>> before = panel.picture.png
+        >>> panel.controls["size"].value = 3
+        >>> panel.picture.png != before
+        True
+    """
+    return Live(draw, **controls)
+
+
+def in_words(error: BaseException) -> str:
+    """What happened, in one line: the message, and for what nobody expected also the type and the place.
+
+    Example:
+        >>> in_words(ValueError("steps: expected at least 1; got 0.")), in_words(KeyError("x"))
+        ('steps: expected at least 1; got 0.', "KeyError: 'x'")
+    """
+    message = str(error).strip()
+    if isinstance(error, KeyboardInterrupt):
+        return "Stopped: the kernel was interrupted."
+    if isinstance(error, EXPECTED) and message:
+        return message
+    last = f": {message.splitlines()[-1]}" if message else ""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}{last}{place}"

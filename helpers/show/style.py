@@ -1,0 +1,165 @@
+"""How figures look, and how they are shown with an alternative text."""
+
+import base64
+import functools
+import io
+import math
+import textwrap
+from collections.abc import Callable
+
+import matplotlib as mpl
+import numpy as np
+from IPython.display import display
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+
+COLOUR_MAPS = {
+    "signed": mpl.colormaps["RdBu_r"],
+    "magnitude": mpl.colormaps["magma"],
+    "image": mpl.colormaps["gray"],
+    # The middle of "signed": a background on which lines can be seen.
+    "landscape": LinearSegmentedColormap.from_list(
+        "landscape", mpl.colormaps["RdBu_r"](np.linspace(0.2, 0.8, 256))
+    ),
+}
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 1)))
+HATCHES = ("", "///", "...", "xxx", "\\\\\\", "ooo", "++")
+REFERENCE_MARK = {
+    "marker": "s",
+    "color": "white",
+    "markeredgecolor": "black",
+    "markersize": 8,
+    "linestyle": "none",
+}
+# Beyond this share of the colour scale a negative pixel carries a minus.
+STRONG = 0.4
+STYLE = {
+    "figure.dpi": 100,
+    "savefig.dpi": 100,
+    "figure.constrained_layout.use": True,
+    "figure.facecolor": "white",
+    "font.size": 10,
+    "axes.titlesize": 10,
+    "axes.labelsize": 10,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "legend.fontsize": 9,
+    "legend.framealpha": 0.9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": False,
+    "grid.color": "0.85",
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.8,
+    "hatch.linewidth": 0.6,
+    "image.interpolation": "nearest",
+}
+
+
+def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    """The same function, drawing in the style of this module and leaving the caller's as it was."""
+
+    @functools.wraps(draw)
+    def styled(*args, **kwargs) -> Figure:
+        with mpl.rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return styled
+
+
+def line_style(number: int) -> dict:
+    """Colour, dash and marker of a line, counted from 0, as keywords of matplotlib's `plot`.
+
+    All three change from line to line, so that grey prints and every eye tell them apart; from the eighth on
+    the colours come again, with other dashes.
+
+    Example:
+        >>> line_style(0)
+        {'color': '#0072B2', 'linestyle': '-', 'marker': 'o'}
+        >>> line_style(7)
+        {'color': '#0072B2', 'linestyle': '--', 'marker': 'o'}
+    """
+    return {
+        "color": COLOURS[number % len(COLOURS)],
+        "linestyle": DASHES[(number + number // len(COLOURS)) % len(DASHES)],
+        "marker": MARKERS[number % len(MARKERS)],
+    }
+
+
+def png(figure: Figure, alt: str = "") -> bytes:
+    """The figure as a PNG; the same figure gives the same bytes.
+
+    Args:
+        alt: what the figure shows, in words; kept in the file as its description.
+
+    Example:
+        >>> from matplotlib.figure import Figure
+        >>> png(Figure(), alt="an empty page")[1:4]
+        b'PNG'
+    """
+    buffer = io.BytesIO()
+    metadata = {"Software": None} | ({"Description": alt} if alt else {})
+    with mpl.rc_context(STYLE):
+        figure.savefig(buffer, format="png", metadata=metadata, pil_kwargs={"optimize": True})
+    return buffer.getvalue()
+
+
+def show(figure: Figure, alt: str) -> None:
+    """Show the figure in the notebook as one PNG, with a description for those who cannot see it.
+
+    Args:
+        alt: what the figure shows, in words: axes, and what is to be seen; without numbers that may differ
+            between machines, because nbval compares it.
+
+    Raises:
+        ValueError: no description.
+
+    Example:
+        >>> import io
+        >>> from contextlib import redirect_stdout
+        >>> from matplotlib.figure import Figure
+        >>> with redirect_stdout(io.StringIO()) as shown:  # without a notebook the description is printed
+        ...     show(Figure(), alt="an empty page")
+        >>> "an empty page" in shown.getvalue()
+        True
+    """
+    if not isinstance(alt, str) or not alt.strip():
+        raise ValueError(f"alt: expected a description of the figure in words; got {alt!r}.")
+    data = base64.b64encode(png(figure, alt)).decode()
+    display(
+        {"image/png": data, "text/plain": alt}, metadata={"image/png": {"alt": alt}}, raw=True, include=None
+    )
+
+
+def halo(width: float) -> list:
+    return [withStroke(linewidth=width, foreground="white")]
+
+
+def framed(axes) -> None:
+    """A panel of a picture: a thin grey frame all around, no ticks."""
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(True)
+    axes.spines[:].set_color("0.6")
+
+
+def percent_text(probability: float) -> str:
+    if 0 < probability < 0.001:
+        return "< 0.1 %"
+    return f"{100 * probability:.{0 if probability >= 0.0995 else 1}f} %"
+
+
+def number_text(value: float) -> str:
+    """Three significant digits, whole numbers from 100 on, no minus before a zero, a dash for NaN."""
+    if not math.isfinite(value):
+        return "–" if math.isnan(value) else "infinite"
+    text = f"{value:.0f}" if abs(value) >= 100 else f"{value:#.3g}" if abs(value) >= 0.01 else f"{value:.2f}"
+    text = text.rstrip(".").replace("-", "−")
+    return text.removeprefix("−") if not any(c in "123456789" for c in text) else text
+
+
+def wrapped(name: str, width: int = 14) -> str:
+    return textwrap.fill(name, width, break_long_words=False)

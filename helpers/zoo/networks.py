@@ -1,0 +1,521 @@
+"""Models that the notebooks explain: an MLP, an RBF kernel machine, linear models, a digit classifier."""
+
+import hashlib
+import io
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional
+from tqdm.auto import tqdm
+
+from helpers.files import write_whole
+from helpers.zoo.datasets import CACHE_FOLDER, DATA_FOLDER, image_split
+
+DIGIT_NET_FILE = DATA_FOLDER / "digit_net.pt"
+DIGIT_NET_SHA256 = "ea8d28137444e93d0b7c5b226051889c03319a5c6115331ee2adb58682f51984"
+
+
+def _initialise(model: nn.Module, seed: int) -> None:
+    """He initialisation from a generator of its own, so that the global random state decides nothing."""
+    generator = torch.Generator().manual_seed(seed)
+    for module in model.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
+            nn.init.zeros_(module.bias)
+
+
+def mlp(
+    inputs: int,
+    outputs: int,
+    hidden: tuple[int, ...] = (32, 32),
+    activation: type[nn.Module] = nn.ReLU,
+    seed: int = 0,
+) -> nn.Sequential:
+    """A multilayer perceptron, (N, inputs) -> (N, outputs), without an activation after the last layer.
+
+    Args:
+        inputs: number of features.
+        outputs: number of classes; 1 for a single score whose positive side is class 1.
+        hidden: widths of the hidden layers; an empty tuple gives an affine model.
+        activation: class of the activation, for example ``nn.ReLU`` (piecewise linear) or ``nn.Tanh``
+            (smooth).
+        seed: seed of the initial weights.
+
+    Raises:
+        ValueError: a width is smaller than 1.
+
+    Example:
+        >>> import torch
+        >>> mlp(inputs=4, outputs=3, hidden=(8,))(torch.zeros(2, 4)).shape
+        torch.Size([2, 3])
+    """
+    widths = (inputs, *hidden, outputs)
+    if min(widths) < 1:
+        raise ValueError(
+            f"mlp: expected every width (inputs, hidden, outputs) to be at least 1, got {widths}."
+        )
+    layers: list[nn.Module] = []
+    for before, after in zip(widths[:-1], widths[1:], strict=True):
+        layers += [nn.Linear(before, after), activation()]
+    model = nn.Sequential(*layers[:-1])
+    _initialise(model, seed)
+    return model
+
+
+def from_logistic_regression(estimator, dtype: torch.dtype = torch.float64) -> nn.Linear:
+    """The decision function of a fitted ``sklearn.linear_model.LogisticRegression`` as a linear layer.
+
+    Two classes give one column, the log-odds of class 1; K classes give their K logits.
+
+    Raises:
+        ValueError: the estimator is not fitted.
+
+    Example:
+        >>> import torch
+        >>> from sklearn.linear_model import LogisticRegression
+        >>> inputs = torch.tensor([[0.0], [1.0], [2.0], [3.0]], dtype=torch.float64)
+        >>> layer = from_logistic_regression(LogisticRegression().fit(inputs.numpy(), [0, 0, 1, 1]))
+        >>> (layer(inputs)[:, 0] > 0).int()
+        tensor([0, 0, 1, 1], dtype=torch.int32)
+    """
+    if not hasattr(estimator, "coef_"):
+        raise ValueError(
+            f"from_logistic_regression: expected a fitted estimator, got {type(estimator).__name__} without "
+            "coef_; call its fit(inputs, targets) first."
+        )
+    weight = torch.tensor(estimator.coef_, dtype=dtype)
+    layer = nn.Linear(weight.shape[1], weight.shape[0], dtype=dtype)
+    with torch.no_grad():
+        layer.weight.copy_(weight)
+        layer.bias.copy_(torch.tensor(estimator.intercept_, dtype=dtype))
+    return layer.eval()
+
+
+class Normalised(nn.Module):
+    """A model behind its normalisation, so that it speaks pixel values in [0, 1].
+
+    Args:
+        model: maps (N, C, H, W), normalised, to outputs (N, K).
+        mean, std: one number, or one per channel, in pixel values from 0 to 1; std positive.
+
+    Raises:
+        ValueError: a std that is not positive, or as many as fit no image.
+
+    Example:
+        >>> import torch
+        >>> Normalised(torch.nn.Flatten(), mean=0.5, std=0.25)(torch.tensor([[[[0.5, 0.75]]]]))
+        tensor([[0., 1.]])
+    """
+
+    def __init__(self, model: nn.Module, mean: float | Sequence[float], std: float | Sequence[float]):
+        super().__init__()
+        self.model = model
+        for name, value in (("mean", mean), ("std", std)):
+            channels = torch.as_tensor(value, dtype=torch.get_default_dtype())
+            if channels.ndim > 1 or not torch.isfinite(channels).all():
+                raise ValueError(
+                    f"Normalised({name}): expected a finite number or one per channel; got {value!r}."
+                )
+            self.register_buffer(name, channels.reshape(-1, 1, 1))
+        if not (self.std > 0).all():
+            raise ValueError(f"Normalised(std): expected positive numbers; got {std!r}.")
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Outputs (N, K) for pixel values in [0, 1], shape (N, C, H, W)."""
+        return self.model((pixels - self.mean.to(pixels)) / self.std.to(pixels))
+
+
+@fx.wrap
+def require_digits(images: Tensor, smallest: int) -> None:
+    """Raises ValueError unless the images are (N, 1, H, W), H and W at least that many pixels.
+
+    Wrapped, so that a network that calls it can still be traced, and be cut at a layer.
+
+    Example:
+        >>> import torch
+        >>> require_digits(torch.zeros(1, 28, 28), smallest=28)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        ValueError: DigitNet: expected images of shape (N, 1, H, W) with H, W >= 28, got (1, 28,...
+    """
+    if images.ndim != 4 or images.shape[1] != 1 or min(images.shape[2:]) < smallest:
+        raise ValueError(
+            f"DigitNet: expected images of shape (N, 1, H, W) with H, W >= {smallest}, got "
+            f"{tuple(images.shape)}; add the missing dimensions, or pad the images with zeros."
+        )
+
+
+class DigitNet(nn.Module):
+    """A small fully convolutional classifier: (N, 1, H, W) images in [0, 1] -> (N, classes) logits.
+
+    Six 3x3 convolutions with batch normalisation bring the image to a quarter of its size (receptive field
+    29 px, about one digit); a 1x1 convolution gives a map of logits for each class; the logits are its
+    average. So any image of at least 28 px is taken, and in a 2x2 grid of digits the logit of a class is the
+    mean of what the four cells say about it (Lin et al. 2013, Zhou et al. 2016: global average pooling).
+
+    Attributes:
+        features: the convolutions, (N, 1, H, W) -> (N, 64, H/4, W/4).
+        classifier: the 1x1 convolution, (N, 64, h, w) -> (N, classes, h, w).
+
+    Example:
+        >>> import torch
+        >>> network = DigitNet().eval()
+        >>> [tuple(network(torch.zeros(2, 1, side, side)).shape) for side in (28, 56)]  # digits, grids
+        [(2, 10), (2, 10)]
+    """
+
+    smallest = 28
+
+    def __init__(self, classes: int = 10, seed: int = 0):
+        super().__init__()
+        layers: list[nn.Module] = []
+        for before, after, stride in (
+            (1, 16, 1),
+            (16, 16, 2),
+            (16, 32, 1),
+            (32, 32, 2),
+            (32, 64, 1),
+            (64, 64, 1),
+        ):
+            convolution = nn.Conv2d(before, after, kernel_size=3, stride=stride, padding=1)
+            layers += [convolution, nn.BatchNorm2d(after), nn.ReLU()]
+        self.features = nn.Sequential(*layers)
+        self.classifier = nn.Conv2d(64, classes, kernel_size=1)
+        _initialise(self, seed)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, classes) of images (N, 1, H, W), H and W at least 28 px.
+
+        Raises:
+            ValueError: another number of dimensions or channels, or a smaller image.
+        """
+        require_digits(images, self.smallest)
+        return self.classifier(self.features(images)).mean(dim=(2, 3))
+
+
+def shift_and_rotate(
+    images: Tensor, generator: torch.Generator, pixels: float = 2.0, degrees: float = 12.0
+) -> Tensor:
+    """Each image moved and turned by its own uniformly drawn amount; what comes in from outside is 0.
+
+    Args:
+        images: (N, C, H, W).
+        generator: source of chance, on the CPU.
+        pixels: largest shift along each axis, in px.
+        degrees: largest rotation to either side.
+
+    Example:
+        >>> import torch
+        >>> stroke = torch.zeros(1, 1, 9, 9)
+        >>> stroke[..., 4] = 1
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> torch.equal(shift_and_rotate(stroke, generator, pixels=0.0, degrees=0.0).round(), stroke)
+        True
+    """
+    draws = 2 * torch.rand(len(images), 3, generator=generator).to(images) - 1
+    angle = draws[:, 0] * math.radians(degrees)
+    height, width = images.shape[2:]
+    # affine_grid counts in half image widths, so one pixel is 2 / width; the aspect keeps rotations rigid.
+    cosine, sine, aspect = torch.cos(angle), torch.sin(angle), height / width
+    rows = (
+        torch.stack([cosine, -sine * aspect, draws[:, 1] * pixels * 2 / width], dim=1),
+        torch.stack([sine / aspect, cosine, draws[:, 2] * pixels * 2 / height], dim=1),
+    )
+    grid = functional.affine_grid(torch.stack(rows, dim=1), list(images.shape), align_corners=False)
+    return functional.grid_sample(images, grid, align_corners=False)
+
+
+def _loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    if outputs.shape[1] == 1:
+        return functional.binary_cross_entropy_with_logits(outputs[:, 0], targets.to(outputs))
+    return functional.cross_entropy(outputs, targets)
+
+
+def fit(
+    model: nn.Module,
+    inputs: Tensor,
+    targets: Tensor,
+    epochs: int = 30,
+    seed: int = 0,
+    batch_size: int = 64,
+    learning_rate: float = 1e-2,
+    weight_decay: float = 1e-4,
+    augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
+    show_progress: bool = True,
+) -> list[float]:
+    """Trains a classifier in place: cross-entropy, AdamW, a one-cycle learning rate; leaves it in eval mode.
+
+    Order and augmentation come from one generator made from the seed: the same seed on the same machine
+    gives the same weights. A model with a single output column is trained as the log-odds of class 1.
+
+    Args:
+        model: (N, ...) -> (N, K) logits, or (N, 1).
+        inputs: (N, ...) examples, of the dtype of the model.
+        targets: (N,) class indices, int64.
+        epochs: passes over the examples.
+        seed: seed of order and augmentation (the initial weights are the model's).
+        batch_size: examples a step; the last, smaller batch of an epoch is left out if another one came
+            before.
+        learning_rate: the largest one, reached after 30 % of the steps.
+        weight_decay: of AdamW.
+        augment: ``augment(batch, generator)`` changes each batch, for example ``shift_and_rotate``.
+        show_progress: whether to show a progress bar.
+
+    Returns:
+        The mean loss of each epoch.
+
+    Raises:
+        ValueError: no examples, not one target an example, or epochs or batch_size smaller than 1.
+        FloatingPointError: the loss is no longer finite.
+
+    Example:
+        >>> import torch
+        >>> inputs, targets = torch.tensor([[-1.0], [1.0]]), torch.tensor([0, 1])
+        >>> model = mlp(1, 2, hidden=(8,))
+        >>> losses = fit(model, inputs, targets, epochs=40, learning_rate=0.1, show_progress=False)
+        >>> len(losses), losses[-1] < losses[0], accuracy(model, inputs, targets)
+        (40, True, 1.0)
+    """
+    if len(inputs) == 0 or targets.shape != inputs.shape[:1]:
+        raise ValueError(
+            "fit: expected at least one example and one target for each, got inputs of shape "
+            f"{tuple(inputs.shape)} and targets of shape {tuple(targets.shape)}."
+        )
+    if epochs < 1 or batch_size < 1:
+        raise ValueError(
+            f"fit: expected epochs and batch_size to be at least 1, got epochs={epochs}, "
+            f"batch_size={batch_size}."
+        )
+    generator = torch.Generator().manual_seed(seed)
+    steps = max(len(inputs) // batch_size, 1)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=epochs * steps)
+    model.train()
+    history = []
+    progress = tqdm(range(epochs), desc="training", unit="epoch", disable=not show_progress)
+    for _ in progress:
+        total = 0.0
+        order = torch.randperm(len(inputs), generator=generator).to(inputs.device)
+        for step in range(steps):
+            chosen = order[step * batch_size : (step + 1) * batch_size]
+            batch = inputs[chosen]
+            if augment is not None:
+                batch = augment(batch, generator)
+            loss = _loss(model(batch), targets[chosen])
+            if not torch.isfinite(loss):
+                raise FloatingPointError(
+                    f"fit: the loss became {loss.item()}; look for NaN in inputs, or lower learning_rate."
+                )
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+            total += loss.item()
+        history.append(total / steps)
+        progress.set_postfix(loss=f"{history[-1]:.4f}")
+    model.eval()
+    return history
+
+
+def predict(model: nn.Module, inputs: Tensor, batch_size: int = 256) -> Tensor:
+    """The model's outputs (N, K) without a gradient, computed batch by batch.
+
+    Raises:
+        ValueError: no examples.
+
+    Example:
+        >>> import torch
+        >>> predict(torch.nn.Linear(2, 3), torch.ones(5, 2), batch_size=2).requires_grad
+        False
+    """
+    if len(inputs) == 0:
+        raise ValueError(
+            f"predict: expected at least one example, got inputs of shape {tuple(inputs.shape)}."
+        )
+    with torch.no_grad():
+        return torch.cat([model(batch) for batch in inputs.split(batch_size)])
+
+
+def accuracy(model: nn.Module, inputs: Tensor, targets: Tensor, batch_size: int = 256) -> float:
+    """Share of the examples (N, ...) whose predicted class is their target (N,); a single column is cut at 0.
+
+    The model is used in the mode that it is in: call ``model.eval()`` first.
+
+    Raises:
+        ValueError: no examples, or not one target an example.
+
+    Example:
+        >>> import torch
+        >>> accuracy(torch.nn.Identity(), torch.tensor([[2.0, 1.0], [0.0, 3.0]]), torch.tensor([0, 0]))
+        0.5
+    """
+    if targets.shape != inputs.shape[:1]:
+        raise ValueError(
+            f"accuracy: expected one target for each of the {len(inputs)} inputs, got targets of shape "
+            f"{tuple(targets.shape)}."
+        )
+    outputs = predict(model, inputs, batch_size)
+    predicted = (outputs[:, 0] > 0).long() if outputs.shape[1] == 1 else outputs.argmax(dim=1)
+    return (predicted == targets).double().mean().item()
+
+
+def save_weights(model: nn.Module, path: str | Path) -> str:
+    """Writes the model's state_dict to ``path`` and returns the file's SHA-256; equal weights, equal files.
+
+    The file appears whole or not at all: an interrupted run leaves no half-written weights behind.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     sums = [save_weights(mlp(2, 1, seed=seed), Path(folder, "mlp.pt")) for seed in (0, 0, 1)]
+        >>> sums[0] == sums[1], sums[0] == sums[2]
+        (True, False)
+    """
+    # Through memory: torch.save writes a file's own name into it, and the checksum would depend on it.
+    buffer = io.BytesIO()
+    torch.save(model.state_dict(), buffer)
+    write_whole(path, buffer.getvalue())
+    return hashlib.sha256(buffer.getvalue()).hexdigest()
+
+
+def load_weights(model: nn.Module, path: str | Path, sha256: str | None = None) -> nn.Module:
+    """Loads a state_dict (``weights_only=True``) after comparing the file's SHA-256; returns it in eval mode.
+
+    Args:
+        model: a model of the same architecture; changed in place.
+        path: file written by ``save_weights``.
+        sha256: expected checksum, hexadecimal; None skips the comparison.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the checksum is another one, or the file does not hold the weights of such a model.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     sha256 = save_weights(mlp(2, 1), Path(folder, "mlp.pt"))
+        ...     model = load_weights(mlp(2, 1, seed=7), Path(folder, "mlp.pt"), sha256)
+        >>> model[0].weight.equal(mlp(2, 1)[0].weight)
+        True
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"load_weights: expected trained weights in {path}, found none; train the model."
+        )
+    content = path.read_bytes()
+    if sha256 is not None:
+        found = hashlib.sha256(content).hexdigest()
+        if found != sha256:
+            raise ValueError(
+                f"load_weights: expected {path} to have the SHA-256 {sha256}, got {found}. The file is "
+                "damaged or was replaced: restore it from the repository, or train anew "
+                "(digit_net(retrain=True))."
+            )
+    try:
+        model.load_state_dict(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
+    except Exception as error:  # torch raises a dozen kinds for a file that is not what it should be
+        raise ValueError(
+            f"load_weights: expected {path} to hold the weights of {type(model).__name__}, got: {error} "
+            "Delete the file and train anew."
+        ) from error
+    return model.eval()
+
+
+def digit_net(
+    retrain: bool = False,
+    dataset: str = "mnist5k",
+    epochs: int = 30,
+    seed: int = 0,
+    show_progress: bool = True,
+) -> DigitNet:
+    """A trained ``DigitNet`` in eval mode, on the CPU in float32.
+
+    For "mnist5k" the weights come with the repository and are checked against ``DIGIT_NET_SHA256``. For
+    another data set they come from ``data/cache``, and are trained and kept there the first time.
+
+    Args:
+        retrain: train anew (less than a minute on two cores) and save nothing: ``save_weights`` does that.
+        dataset: a name that ``helpers.zoo.datasets.image_split`` knows.
+        epochs: passes over the training images, if it is trained.
+        seed: seed of weights, order and augmentation, if it is trained.
+        show_progress: whether training shows a progress bar.
+
+    Raises:
+        ValueError: unknown data set, wrong checksum, or a file that does not hold such weights.
+        FileNotFoundError: the weights are missing from the repository.
+
+    Example:
+        >>> import torch
+        >>> stroke = torch.zeros(1, 1, 28, 28)
+        >>> stroke[..., 4:24, 13:15] = 1
+        >>> digit_net()(stroke).argmax(1)
+        tensor([1])
+    """
+    ours = dataset == "mnist5k"
+    cached = CACHE_FOLDER / f"digit_net_{dataset}.pt"
+    if not retrain and ours:
+        return load_weights(DigitNet(), DIGIT_NET_FILE, DIGIT_NET_SHA256)
+    if not retrain and cached.is_file():
+        return load_weights(DigitNet(), cached)
+    split = image_split(dataset)
+    model = DigitNet(classes=len(split.class_names), seed=seed)
+    fit(
+        model,
+        split.train_inputs,
+        split.train_targets,
+        epochs=epochs,
+        seed=seed,
+        augment=shift_and_rotate,
+        show_progress=show_progress,
+    )
+    if not retrain and not ours:
+        save_weights(model, cached)
+    return model
+
+
+class AnySize(nn.Module):
+    """A model of images of one size that takes images of any: they are resized (bilinearly, antialiased) first.
+
+    Args:
+        model: from images (N, C, size, size) to outputs.
+        size: pixels a side.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> model = AnySize(nn.Sequential(nn.Flatten(), nn.Linear(16, 3)), size=4)
+        >>> model(torch.zeros(2, 1, 9, 9)).shape
+        torch.Size([2, 3])
+    """
+
+    def __init__(self, model: nn.Module, size: int):
+        super().__init__()
+        self.model, self.size = model, size
+
+    def forward(self, images: Tensor) -> Tensor:
+        size = (self.size, self.size)
+        return self.model(functional.interpolate(images, size, mode="bilinear", antialias=True))
+
+
+def taking(model: nn.Module, inputs: Tensor, size: int) -> nn.Module:
+    """The model itself where it takes inputs (N, C, H, W) of that shape, else `AnySize` of it.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+        >>> [type(taking(model, torch.zeros(1, 1, side, side), size=4)).__name__ for side in (4, 9)]
+        ['Sequential', 'AnySize']
+    """
+    try:
+        with torch.no_grad():
+            model(inputs[:1])
+    except (AssertionError, RuntimeError, ValueError):  # what networks of one size raise
+        return AnySize(model, size)
+    return model
