@@ -54,8 +54,6 @@ from helpers.saliency import (
     GeometricMean,
     Logit,
     LogOdds,
-    NonlinearSaliency,
-    Path,
     StraightTangent,
     presets,
 )
@@ -92,20 +90,13 @@ class Task:
 
 def ours_of(ours, at_input, at_depth) -> dict[str, dict]:
     """The frozen preset, its two members alone, and what is linear or not contrasted in its place."""
-    linear = [replaced(member, StraightTangent()) for member in (at_input, at_depth)]
+    linear = [member.replace(path=StraightTangent()) for member in (at_input, at_depth)]
     return {
         OURS: {"": ours},
         AT_INPUT: {"": at_input},
         AT_DEPTH: {"": at_depth},
         LINEAR: {"": GeometricMean(linear)},
     }
-
-
-def replaced(member: NonlinearSaliency, path: Path) -> NonlinearSaliency:
-    """The same member with another path, so that the path alone makes the difference."""
-    return NonlinearSaliency(
-        member.forward_func, member.score, member.coordinates, path=path, readout=member.readout
-    )
 
 
 def peers_of(model, layer: nn.Module, reference, noises, windows) -> dict[str, dict]:

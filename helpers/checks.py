@@ -1,6 +1,24 @@
-"""Checks of arguments, one error text each."""
+"""Checks of arguments, one error text each, and warnings that point to the caller's line."""
 
 import math
+import sys
+import warnings
+
+
+def warn_caller(message: str) -> None:
+    """A UserWarning that points to the line outside this package (and captum) that led here.
+
+    Example:
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always")
+        ...     warn_caller("model: in train mode.")
+        >>> caught[0].filename.startswith("<doctest")
+        True
+    """
+    frame, level = sys._getframe(1), 2
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in ("helpers", "captum"):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, stacklevel=level)
 
 
 def require_count(name: str, value: int) -> None:

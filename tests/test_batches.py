@@ -19,8 +19,9 @@ from torch import nn
 
 from helpers.files import write_whole
 from helpers.lessons import saved_maps
-from helpers.lessons.saved_maps import METHODS, Recipe, save_maps, weights_digest, with_records
+from helpers.lessons.saved_maps import METHODS, Recipe, save_maps, weights_digest
 from helpers.lessons.your_model import bring, image_set
+from helpers.saliency import NonlinearSaliency
 from helpers.saliency.presets import AtDepths
 from helpers.zoo.classifiers import Classifier
 
@@ -129,7 +130,9 @@ def test_a_preset_has_a_member_for_each_depth(images, output):
     assert report.table()["gradients"][0] == sum(member["gradient_evaluations"] for member in members)
     pixels, _, _ = images.first(1).stack(SIDE)
     method = AtDepths(network())
-    assert torch.equal(with_records(method, pixels, torch.tensor([2]))[0], method.attribute(pixels, target=2))
+    assert torch.equal(
+        method.explain(pixels, torch.tensor([2])).support(), method.attribute(pixels, target=2)
+    )
 
 
 def test_labelled_classes(images, output):
@@ -161,7 +164,7 @@ def test_the_second_call_computes_nothing(images, output, monkeypatch):
     def never(*arguments):
         raise AssertionError("computed again")
 
-    monkeypatch.setattr(saved_maps, "with_records", never)
+    monkeypatch.setattr(NonlinearSaliency, "explain", never)
     second = saved(images, output)
     assert (second.computed, second.found) == (0, COUNT)
     assert contents(second) == contents(first)
@@ -172,7 +175,7 @@ def test_the_second_call_computes_nothing(images, output, monkeypatch):
 @pytest.mark.parametrize("last", [0, 1, 2])
 def test_an_interrupted_run_is_continued(last, images, output, monkeypatch):
     whole = saved(images, output / "whole")
-    calls, real = [], with_records
+    calls, real = [], NonlinearSaliency.explain
 
     def interrupted(*arguments):
         calls.append(len(arguments[1]))
@@ -180,10 +183,10 @@ def test_an_interrupted_run_is_continued(last, images, output, monkeypatch):
             raise KeyboardInterrupt
         return real(*arguments)
 
-    monkeypatch.setattr(saved_maps, "with_records", interrupted)
+    monkeypatch.setattr(NonlinearSaliency, "explain", interrupted)
     with pytest.raises(KeyboardInterrupt):
         saved(images, output / "cut")
-    monkeypatch.setattr(saved_maps, "with_records", real)
+    monkeypatch.setattr(NonlinearSaliency, "explain", real)
     kept = 3 * last
     report = saved(images, output / "cut")
     assert (report.found, report.computed, report.damaged) == (kept, COUNT - kept, ())

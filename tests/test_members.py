@@ -173,9 +173,9 @@ def test_a_contrast_is_a_readout(net, images):
     )
     attribution = saliency.attribute(images, target=2)
     assert attribution.shape == (3, 1, 10, 12)
-    assert torch.equal(attribution, saliency.map_of(saliency.explain(images, target=2, competitors=3)))
+    assert torch.equal(attribution, saliency.explain(images, target=2).support())
     with pytest.raises(ValueError, match="this run had none"):
-        saliency.map_of(saliency.explain(images, target=2))
+        saliency.replace(readout="contribution").explain(images, target=2).support(saliency.readout)
 
 
 def test_the_mean_of_members(net, images):

@@ -603,27 +603,16 @@ def compare(choice: Choice) -> Comparison:
         if reasons:
             raise ValueError(reasons[0])
         whole = _preset_of(choice, subject).member(subject.image)
-        twins = [_twin(member, StraightTangent()) for member in whole.members]
-        maps = [mean.attribute(subject.image, target) for mean in (type(whole)(twins), whole)]
-        member, linear = whole.members[0], twins[0]
-        runs = [one.explain(subject.image, target, trace=True) for one in (linear, member)]
+        means = (whole.replace(path=StraightTangent()), whole)
+        found = [mean.explain(subject.image, target, trace=True) for mean in means]
+        member, runs = whole.members[0], [each.members[0] for each in found]
     else:
         member, level = member_of(choice, subject), level_of(choice)
         linear = member_of(choice, subject, StraightTangent() if choice.path == "straight" else Tangent())
-        runs = [
-            one.explain(subject.image, target, level, trace=True, competitors=one.competitors)
-            for one in (linear, member)
-        ]
-        maps = [one.map_of(run) for one, run in zip((linear, member), runs, strict=True)]
-    smooth = [gaussian_blur(reduce(m)[:, None], choice.smoothing)[0, 0].detach() for m in maps]
+        found = runs = [one.explain(subject.image, target, level, trace=True) for one in (linear, member)]
+    maps = [reduce(each.support())[:, None] for each in found]
+    smooth = [gaussian_blur(each, choice.smoothing)[0, 0].detach() for each in maps]
     return Comparison(choice, subject, target, member, *runs, *smooth)
-
-
-def _twin(member: NonlinearSaliency, path: Path) -> NonlinearSaliency:
-    """The same member with another path."""
-    return NonlinearSaliency(
-        member.forward_func, member.score, member.coordinates, member.geometry, path, member.readout
-    )
 
 
 def draw(choice: Choice = Choice()) -> Figure:
@@ -850,9 +839,8 @@ def code(choice: Choice) -> str:
         if choice.noise:
             body += [f"    noise={choice.noise!r},", f"    samples={choice.samples},"]
         body += [")"]
-        more = ", competitors=saliency.competitors" if member.competitors is not None else ""
-        body += [f"record = saliency.explain(image, target, level={written(level)}{more})"]
-        body += ["saliency_map = reduce(saliency.map_of(record))[0]"]
+        body += [f"record = saliency.explain(image, target, level={written(level)})"]
+        body += ["saliency_map = reduce(record.support())[0]"]
     if choice.smoothing:
         needed.setdefault("helpers.saliency.smoothing", set()).add("gaussian_blur")
         body += [f"saliency_map = gaussian_blur(saliency_map[None, None], {choice.smoothing!r})[0, 0]"]

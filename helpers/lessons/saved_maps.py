@@ -31,16 +31,12 @@ from helpers.files import ROOT, package_hash, sweep_up, write_whole
 from helpers.lessons.your_model import ImageSet, device_of
 from helpers.saliency import (
     Blurred,
-    Explanation,
     Flow,
     Input,
     LogOdds,
-    Mean,
     NonlinearSaliency,
     Straight,
     Tangent,
-    fitted,
-    normalised,
 )
 from helpers.saliency.presets import AtDepths
 from helpers.zoo.classifiers import Classifier
@@ -110,34 +106,6 @@ class Recipe:
         if self.method == "flow":
             return NonlinearSaliency(model, LogOdds(), Input(0.0, 1.0), path=Flow(self.steps))
         return NonlinearSaliency(model, LogOdds(), path=Tangent())
-
-
-def with_records(
-    method: NonlinearSaliency | AtDepths, inputs: Tensor, targets: Tensor
-) -> tuple[Tensor, list[Explanation]]:
-    """What ``method.attribute`` returns, and the records that it came from, in one run.
-
-    Args:
-        method: of a `Recipe`.
-        inputs: images (N, C, H, W).
-        targets: class indices (N,).
-
-    Returns:
-        The maps, and a record for each member (of a preset: the input's first; else one).
-
-    Example:
-        >>> linear = Recipe("tangent").saliency(nn.Sequential(nn.Flatten(), nn.Linear(12, 3)), 2)
-        >>> maps, records = with_records(linear, torch.rand(1, 3, 2, 2), torch.tensor([0]))
-        >>> maps.shape, int(records[0].gradient_evaluations)
-        (torch.Size([1, 3, 2, 2]), 1)
-    """
-    whole = method.member(inputs) if isinstance(method, AtDepths) else method
-    members = whole.members if isinstance(whole, Mean) else (whole,)
-    records = [member.explain(inputs, targets, competitors=member.competitors) for member in members]
-    maps = [member.map_of(record) for member, record in zip(members, records, strict=True)]
-    if isinstance(whole, Mean):
-        return whole.combine(torch.stack([normalised(fitted(part, inputs)) for part in maps])), records
-    return maps[0], records
 
 
 @dataclass(frozen=True)
@@ -375,7 +343,8 @@ def _batch(
     targets = best
     if recipe.explained == LABELLED:
         targets = torch.tensor([images.labels[number] for number in kept], device=pixels.device)
-    maps, records = with_records(method, pixels, targets)
+    explained = method.explain(pixels, targets)
+    maps, records = explained.support(), explained.members
     seconds = (time.perf_counter() - started) / len(kept)
     done = {}
     for row, number in enumerate(kept):

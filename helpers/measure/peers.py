@@ -43,9 +43,8 @@ from torch import Tensor, nn
 from helpers.checks import require_count, require_finite, require_width
 from helpers.saliency import Logit, Score, fitted, gaussian_blur
 from helpers.saliency.coordinates import like
-from helpers.saliency.inputs import checked_inputs, warn_of_training
-from helpers.saliency.model import Forward
-from helpers.saliency.scores import as_score, class_indices, rows_score
+from helpers.saliency.inputs import batches, checked_inputs, warn_of_training
+from helpers.saliency.scores import as_score, class_indices, with_target
 
 EDGES = "control: Sobel edges"
 BLURRED = "control: gradient, blurred"
@@ -126,24 +125,20 @@ class Peer:
                     [0., 3.],
                     [0., 3.]])
         """
-        given, inputs = inputs, checked_inputs(inputs)
-        if internal_batch_size is not None:
-            require_count("internal_batch_size", internal_batch_size)
         warn_of_training(self.forward_func)
-        examples = len(inputs)
-        forward = Forward(self.forward_func, additional_forward_args, examples, internal_batch_size)
-
-        def scored(points: Tensor, rows: Tensor) -> Tensor:
-            return rows_score(self.score, forward(points, rows), target, examples, rows)
-
         maps = []
-        for rows in forward.chunks(torch.arange(examples, device=inputs.device)):
+        for batch in batches(self.forward_func, inputs, target, additional_forward_args, internal_batch_size):
+            score = with_target(self.score, batch.target)
+
+            def scored(points: Tensor, rows: Tensor, batch=batch, score=score) -> Tensor:
+                return score(batch.forward(points, rows), rows)
+
             # a leaf of its own: captum would set the caller's tensor to require a gradient, and warn of it
-            part = inputs[rows].clone().requires_grad_()
-            attribution = self.map_of(scored, part, rows, max(internal_batch_size or 0, len(rows)))
-            maps.append(fitted(attribution.detach().to(inputs), inputs))
+            part = batch.inputs.clone().requires_grad_()
+            most = max(internal_batch_size or 0, len(part))
+            maps.append(fitted(self.map_of(scored, part, batch.rows, most).detach().to(part), batch.inputs))
         maps = torch.cat(maps)
-        return (maps,) if isinstance(given, tuple) else maps
+        return (maps,) if isinstance(inputs, tuple) else maps
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,8 +22,7 @@ class Contrast:
 
     Example:
         >>> import torch
-        >>> from helpers.saliency import NonlinearSaliency
-        >>> from helpers.saliency import Logit
+        >>> from helpers.saliency import Logit, NonlinearSaliency
         >>> model = lambda x: x @ torch.tensor([[1.0, 2.0], [2.0, 0.0]])  # the first speaks more for class 1
         >>> saliency = NonlinearSaliency(model, Logit(), readout=Largest(competitors=1))
         >>> saliency.attribute(torch.tensor([[1.0, 1.0]]), target=0, level=0.0).round(decimals=3)
@@ -39,7 +38,7 @@ class Contrast:
 
     def __call__(self, explanation) -> Tensor:
         """The map of a run that had competitors: (N, 1, H, W) for images, else the inputs' shape."""
-        own, others = explanation.support(), explanation.competing_support()
+        own, others = explanation.support("contribution"), explanation.competing_support()
         if own.ndim == 4:
             own, others = own.sum(1, keepdim=True), others.sum(2, keepdim=True)
             own, others = gaussian_blur(own, self.width), gaussian_blur(others, self.width)

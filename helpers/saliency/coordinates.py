@@ -6,7 +6,7 @@ gradients, bounds on u, and the direction towards the reference.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from numbers import Real
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from helpers.saliency.cut import AtLayer
 from helpers.saliency.geometries import Euclidean, Geometry, Smooth
-from helpers.saliency.model import Forward, Part
+from helpers.saliency.model import Forward
 
 
 def taken(values: Tensor, rows: Tensor) -> Tensor:
@@ -33,7 +33,8 @@ class Chart:
     """Coordinates bound to one batch of N examples.
 
     origin: the point u = 0 in the space that `forward` reads, shape (N, *B).
-    forward: (points of shape (n, *B), rows) -> outputs of shape (n, K); rows are the n examples' numbers.
+    forward: `Forward` or `AtLayer`, (points of shape (n, *B), rows) -> outputs of shape (n, K); rows are the n
+        examples' numbers.
     lower, upper: bounds on u, shape (N, *S), or None.
     reference: the point "without the evidence", shape (N, *B), or None.
     removes: whether u counts evidence that is taken away.
@@ -48,7 +49,7 @@ class Chart:
     """
 
     origin: Tensor
-    forward: Callable[[Tensor, Tensor], Tensor]
+    forward: Forward | AtLayer
     lower: Tensor | None = None
     upper: Tensor | None = None
     reference: Tensor | None = None
@@ -67,13 +68,6 @@ class Chart:
     @property
     def bounded(self) -> bool:
         return self.lower is not None or self.upper is not None
-
-    def part(self, numbers: Tensor) -> "Chart":
-        """The same for the examples with those consecutive numbers, counted from 0, without a copy."""
-        here = slice(int(numbers[0]), int(numbers[-1]) + 1)
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        cut = {name: value[here] for name, value in values.items() if isinstance(value, Tensor)}
-        return replace(self, forward=Part(self.forward, numbers), **cut)
 
     def push(self, u: Tensor, rows: Tensor) -> Tensor:
         """A u: (n, *S) -> (n, *B)."""
@@ -174,9 +168,9 @@ class Input(Coordinates):
 
     Example:
         >>> import torch
-        >>> from helpers.saliency import method as nonlinear, paths, scores
+        >>> from helpers.saliency import Logit, NonlinearSaliency, Tangent
         >>> model, bounded = lambda x: x.sum(1, keepdim=True), Input(lower=0.0)
-        >>> saliency = nonlinear.NonlinearSaliency(model, scores.Logit(), bounded, path=paths.Tangent())
+        >>> saliency = NonlinearSaliency(model, Logit(), bounded, path=Tangent())
         >>> saliency.explain(torch.tensor([[0.25, 2.0]]), level=1.0).endpoint  # the first stops at its bound
         tensor([[0., 1.]])
     """
@@ -194,12 +188,12 @@ class Input(Coordinates):
         return self.reference is not None
 
     def chart(self, inputs: Tensor, forward: Forward) -> Chart:
-        lower = None if self.lower is None else like("Input(lower)", self.lower, inputs)
-        upper = None if self.upper is None else like("Input(upper)", self.upper, inputs)
+        lower = None if self.lower is None else like("Input(lower)", self.lower, inputs, forward)
+        upper = None if self.upper is None else like("Input(upper)", self.upper, inputs, forward)
         self._require_within("inputs", inputs, lower, upper)
         reference = None
         if self.reference is not None:
-            reference = like("Input(reference)", self.reference, inputs)
+            reference = like("Input(reference)", self.reference, inputs, forward)
             self._require_within("Input(reference)", reference, lower, upper)
         return Chart(
             origin=inputs,
@@ -234,8 +228,7 @@ class Removal(Coordinates):
 
     Example:
         >>> import torch
-        >>> from helpers.saliency import NonlinearSaliency
-        >>> from helpers.saliency import Straight
+        >>> from helpers.saliency import NonlinearSaliency, Straight
         >>> saliency = NonlinearSaliency(lambda x: x.mean((2, 3)), coordinates=Removal(0.0), path=Straight(4))
         >>> run = saliency.explain(torch.ones(1, 3, 5, 5), target=0)
         >>> run.displacement.shape, run.contribution.shape
@@ -266,7 +259,7 @@ class Removal(Coordinates):
             origin=inputs,
             forward=forward,
             removes=True,
-            gap=like("Removal(reference)", self.reference, inputs) - inputs,
+            gap=like("Removal(reference)", self.reference, inputs, forward) - inputs,
             channels=channels,
         )
         none, whole = (inputs.new_tensor(value).expand(chart.shape) for value in (0.0, 1.0))
@@ -324,7 +317,7 @@ class Layer(Coordinates):
         activations = parts.activations()
         inner = self.inner
         if inner.has_reference and self.carried:
-            reference = like(f"{type(inner).__name__}(reference)", inner.reference, inputs)
+            reference = like(f"{type(inner).__name__}(reference)", inner.reference, inputs, forward)
             if reference.stride(0) == 0 and not forward.arguments:
                 # the same for all examples, and so is what the model makes of it
                 reference = reference[:1]
@@ -332,8 +325,12 @@ class Layer(Coordinates):
         return inner.chart(activations, parts)
 
 
-def like(name: str, value, inputs: Tensor) -> Tensor:
+def like(name: str, value, inputs: Tensor, forward: Forward | None = None) -> Tensor:
     """A number, tensor or function of the inputs as a tensor of the inputs' shape, dtype and device.
+
+    Args:
+        value: a tensor has to broadcast to the inputs of the whole run; a function is called with these inputs.
+        forward: the model bound to these inputs, which says which of a run's examples they are; None: all.
 
     Raises:
         TypeError: none of the three.
@@ -344,8 +341,11 @@ def like(name: str, value, inputs: Tensor) -> Tensor:
         >>> like("reference", lambda x: x.mean(), torch.tensor([[1.0, 3.0]]))
         tensor([[2., 2.]])
     """
+    examples, part = len(inputs), slice(None)
     if callable(value) and not isinstance(value, Tensor):
         value = value(inputs)
+    elif forward is not None:
+        examples, part = forward.run_examples, forward.part
     if not isinstance(value, (Real, Tensor)):
         raise TypeError(
             f"{name}: expected a number, a tensor or a function of the inputs; got {type(value).__name__}."
@@ -353,10 +353,10 @@ def like(name: str, value, inputs: Tensor) -> Tensor:
     tensor = torch.as_tensor(value, dtype=inputs.dtype, device=inputs.device).detach()
     if not torch.isfinite(tensor).all():
         raise ValueError(f"{name}: expected finite values; got NaN or infinity.")
+    shape = (examples, *inputs.shape[1:])
     try:
-        return tensor.expand_as(inputs)
+        return tensor.expand(shape)[part]
     except RuntimeError:
         raise ValueError(
-            f"{name}: expected a shape that broadcasts to the inputs' {tuple(inputs.shape)}; "
-            f"got {tuple(tensor.shape)}."
+            f"{name}: expected a shape that broadcasts to the inputs' {shape}; got {tuple(tensor.shape)}."
         ) from None

@@ -36,23 +36,26 @@ class AtLayer:
         self.head_evaluations = torch.zeros(len(inputs), dtype=torch.long, device=inputs.device)
         if self.recomputes:
             return
-        rows = torch.arange(len(inputs), device=inputs.device)
         with torch.no_grad():
-            pieces = [self.head(inputs[chunk]) for chunk in forward.chunks(rows)]
+            values = self.head(inputs)
         self.head_evaluations += 1
-        if not all(
-            isinstance(value, Tensor) and len(value) == len(chunk)
-            for piece, chunk in zip(pieces, forward.chunks(rows), strict=True)
-            for value in piece
-        ):
+        if not all(isinstance(value, Tensor) and len(value) == len(inputs) for value in values):
             # something else than one entry per example passes by the layer: it cannot be split by example
             self.head = None
             return
-        self._activations, *self._contexts = (torch.cat(values) for values in zip(*pieces, strict=True))
+        self._activations, *self._contexts = values
 
     @property
     def recomputes(self) -> bool:
         return self.head is None
+
+    @property
+    def run_examples(self) -> int:
+        return self.forward.run_examples
+
+    @property
+    def part(self) -> slice:
+        return self.forward.part
 
     def activations(self, inputs: Tensor | None = None) -> Tensor:
         """The layer's output for other inputs (default: those of the run), shape (N, ...), detached.
@@ -62,12 +65,11 @@ class AtLayer:
         if inputs is None and not self.recomputes:
             return self._activations
         inputs = self.inputs if inputs is None else inputs
-        rows = torch.arange(len(inputs), device=inputs.device)
         self.head_evaluations += 1
         with torch.no_grad():
             if not self.recomputes:
-                return torch.cat([self.head(inputs[chunk])[0] for chunk in self.forward.chunks(rows)])
-            return torch.cat([self._seen(inputs[chunk], chunk) for chunk in self.forward.chunks(rows)])
+                return self.head(inputs)[0]
+            return self._seen(inputs, torch.arange(len(inputs), device=inputs.device))
 
     def __call__(self, points: Tensor, rows: Tensor) -> Tensor:
         """Outputs (n, K) for activations (n, ...) of the examples with those numbers."""

@@ -1,6 +1,6 @@
 """What a run leaves: `Explanation`, the record of every readout."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -42,6 +42,7 @@ class Explanation:
         geometry, (N,): 1 at a nearest point. None for paths that do not look for one.
     path_points, path_scores: the points of the path, (T, N, *B), and the scores there, (T, N); None unless
         asked for with trace=True. An example that has arrived stays at its endpoint.
+    readout: what `support` returns unless told otherwise: a name, or a contrast.
 
     Example:
         >>> import torch
@@ -77,20 +78,29 @@ class Explanation:
     stationarity: Tensor | None = None
     path_points: Tensor | None = None
     path_scores: Tensor | None = None
+    readout: "str | Callable[[Explanation], Tensor]" = "contribution"
 
-    def support(self, readout: str = "contribution") -> Tensor:
-        """One readout with the common sign: positive = supports the score.
+    @property
+    def members(self) -> "tuple[Explanation, ...]":
+        """The records of the members of a mean; here it is this one alone."""
+        return (self,)
+
+    def support(self, readout: "str | Callable[[Explanation], Tensor] | None" = None) -> Tensor:
+        """One readout with the common sign: positive = supports the score; without a name what `attribute` returns.
 
         Where evidence is removed, what it takes with it counts as support, whether the score falls or rises.
         Elsewhere contributions and displacements are counted along `direction`: on the way down what is
         taken away is support, on the way up what has to be added.
 
         Args:
-            readout: "contribution", "mean_gradient" or "displacement".
+            readout: "contribution", "mean_gradient", "displacement", or a contrast; None: that of the run.
 
         Raises:
-            ValueError: another name.
+            ValueError: another name, or a contrast of a run without competitors.
         """
+        readout = self.readout if readout is None else readout
+        if callable(readout):
+            return readout(self)
         require_readout(readout)
         values = getattr(self, readout)
         along = per(self.direction, values)
@@ -114,30 +124,87 @@ class Explanation:
         return -values if self.removes else values * per(self.direction, values)
 
 
-def explanation_of(journey: Journey, all_the_way: bool, rivals: Tensor | None) -> Explanation:
+@dataclass(frozen=True)
+class MeanExplanation:
+    """What a mean of members found out, for N examples.
+
+    members: their records, in their order. combined: the one map of them all, (N, 1, H, W) for images, positive =
+    supports the score.
+
+    Example:
+        >>> import torch
+        >>> from helpers.saliency import Mean, NonlinearSaliency, Tangent
+        >>> model = lambda x: x @ torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+        >>> run = Mean([NonlinearSaliency(model, path=Tangent())]).explain(torch.tensor([[1.0, 2.0]]), target=1)
+        >>> run.support().round(decimals=3), run.converged, run.gradient_evaluations
+        (tensor([[0.4000, 1.6000]]), tensor([True]), tensor([1]))
+    """
+
+    members: tuple[Explanation, ...]
+    combined: Tensor
+
+    def support(self) -> Tensor:
+        """What `attribute` returns."""
+        return self.combined
+
+    @property
+    def converged(self) -> Tensor:
+        """Whether every member has converged, (N,), bool."""
+        return torch.stack([member.converged for member in self.members]).all(0)
+
+    @property
+    def reason(self) -> list[str]:
+        """Per example: what the members say, or ""."""
+        reasons = zip(*(member.reason for member in self.members), strict=True)
+        return ["; ".join(dict.fromkeys(filter(None, each))) for each in reasons]
+
+    @property
+    def gradient_evaluations(self) -> Tensor:
+        """Of all members, (N,)."""
+        return sum(member.gradient_evaluations for member in self.members)
+
+    @property
+    def forward_evaluations(self) -> Tensor:
+        """Of all members, (N,)."""
+        return sum(member.forward_evaluations for member in self.members)
+
+    @property
+    def head_evaluations(self) -> Tensor:
+        """Of all members, (N,)."""
+        return sum(member.head_evaluations for member in self.members)
+
+
+def explanation_of(
+    journey: Journey,
+    all_the_way: bool,
+    rivals: Tensor | None = None,
+    readout: "str | Callable[[Explanation], Tensor]" = "contribution",
+) -> Explanation:
     """The record of a finished journey; all_the_way: it aimed at the reference and not at a level.
 
     Example:
         >>> import torch
-        >>> from helpers.saliency import Euclidean, Flow, Input, Value
-        >>> from helpers.saliency.journey import Journey
+        >>> from helpers.saliency import Flow, Input, Value
+        >>> from helpers.saliency.evaluator import Evaluator
         >>> from helpers.saliency.model import Forward
-        >>> chart = Input().chart(torch.tensor([[3.0]]), Forward(lambda x: x)).part(torch.tensor([0]))
-        >>> journey = Journey(chart, Euclidean(), lambda outputs, rows: outputs[:, 0])
+        >>> chart = Input().chart(torch.tensor([[3.0]]), Forward(lambda x: x))
+        >>> journey = Journey(Evaluator(chart, lambda outputs, rows: outputs[:, 0]))
         >>> journey.begin(Value(1.0), boundary=None, with_gradient=True)
         >>> Flow().walk(journey)
         >>> journey.finish()
-        >>> explanation_of(journey, all_the_way=False, rivals=None).displacement.round(decimals=4)
+        >>> explanation_of(journey, all_the_way=False).displacement.round(decimals=4)
         tensor([[-2.]])
     """
-    chart, every = journey.chart, torch.arange(journey.examples, device=journey.u.device)
+    chart, evaluate = journey.chart, journey.evaluate
+    every = torch.arange(journey.examples, device=journey.u.device)
     mean_gradient = journey.mean_gradient()
     falls = -torch.ones_like(journey.start)
     points, scores = journey.trace() or (None, None)
     contribution = journey.contribution[:, 0]
     raw_start, raw_end = journey.start, journey.score
-    if journey.noisy:
-        raw_start, raw_end = (journey.raw_values(u) for u in (torch.zeros_like(journey.u), journey.u))
+    if evaluate.noisy:
+        ends = (torch.zeros_like(journey.u), journey.u)
+        raw_start, raw_end = (evaluate(every, u, with_gradient=False, raw=True)[0] for u in ends)
     return Explanation(
         displacement=journey.u,
         mean_gradient=mean_gradient,
@@ -152,9 +219,9 @@ def explanation_of(journey: Journey, all_the_way: bool, rivals: Tensor | None) -
         completeness_error=contribution.flatten(1).sum(1) - (journey.score - journey.start),
         converged=journey.converged,
         reason=journey.reason,
-        gradient_evaluations=journey.gradient_evaluations,
-        forward_evaluations=journey.forward_evaluations,
-        head_evaluations=chart.forward.head_evaluations,
+        gradient_evaluations=evaluate.gradient_evaluations,
+        forward_evaluations=evaluate.forward_evaluations,
+        head_evaluations=chart.forward.head_evaluations.to(journey.u.device),
         direction=falls if all_the_way else (journey.level - journey.start).sign(),
         removes=chart.removes,
         competitors=rivals,
@@ -162,6 +229,7 @@ def explanation_of(journey: Journey, all_the_way: bool, rivals: Tensor | None) -
         stationarity=journey.stationarity,
         path_points=None if points is None else torch.stack([chart.point(u, every) for u in points]),
         path_scores=scores,
+        readout=readout,
     )
 
 

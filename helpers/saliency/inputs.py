@@ -1,37 +1,87 @@
-"""What is checked before the first step: the inputs, the model's mode, the competing classes."""
+"""What is checked before the first step, and the batch in the parts that pass through the model together."""
 
-import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from helpers.checks import require_count
+from helpers.checks import require_count, warn_caller
 from helpers.saliency.model import Forward
-from helpers.saliency.scores import class_indices
+from helpers.saliency.scores import checked_target, class_indices
 
 
-def competing_classes(competitors, target, inputs: Tensor, forward: Forward) -> Tensor:
-    """The competing classes of each example, shape (N, R): the k highest others, or those of a list.
+@dataclass(frozen=True)
+class Batch:
+    """Examples that pass through the model together: n of the N of a run.
+
+    inputs: (n, ...). target: their classes, (n,), int64, or None. forward: the model bound to them.
+    """
+
+    inputs: Tensor
+    target: Tensor | None
+    forward: Forward
+
+    @property
+    def rows(self) -> Tensor:
+        """The numbers of the examples, 0 to n - 1, on their device."""
+        return torch.arange(len(self.inputs), device=self.inputs.device)
+
+
+def batches(
+    function: Callable[..., Tensor], inputs, target=None, arguments=None, size: int | None = None
+) -> Iterator[Batch]:
+    """A run's examples in batches of at most that size (None: all), each with its own target and arguments.
+
+    Args:
+        function: the model.
+        inputs: as a user gives them, (N, ...).
+        target: an int, N of them, or None.
+        arguments: additional arguments of the model; tensors whose dimension 0 is N are split.
+        size: most examples in one pass.
+
+    Raises:
+        TypeError, ValueError: inputs, a target or a size that cannot be used.
+
+    Example:
+        >>> import torch
+        >>> parts = batches(lambda x: x, torch.eye(3), target=[0, 1, 2], size=2)
+        >>> [part.target.tolist() for part in parts]
+        [[0, 1], [2]]
+    """
+    inputs = checked_inputs(inputs)
+    if size is not None:
+        require_count("internal_batch_size", size)
+    examples = len(inputs)
+    target = checked_target(target, examples)
+    for start in range(0, examples, size or examples):
+        part = slice(start, min(start + (size or examples), examples))
+        own = None if target is None else target[part]
+        yield Batch(inputs[part], own, Forward(function, arguments, examples, part))
+
+
+def competing_classes(competitors, batch: Batch) -> Tensor:
+    """The competing classes of each example of a batch, shape (n, R): the k highest others, or those of a list.
 
     Raises:
         TypeError, ValueError: no target, a target among the competitors, more classes than there are.
 
     Example:
         >>> import torch
-        >>> inputs = torch.tensor([[3.0, 1.0, 2.0]])
-        >>> competing_classes(2, 0, inputs, Forward(lambda x: x))  # the two highest other classes
+        >>> (batch,) = batches(lambda x: x, torch.tensor([[3.0, 1.0, 2.0]]), target=0)
+        >>> competing_classes(2, batch)  # the two highest other classes
         tensor([[2, 1]])
     """
-    examples, rows = len(inputs), torch.arange(len(inputs), device=inputs.device)
+    examples = len(batch.inputs)
     with torch.no_grad():
-        outputs = torch.cat([forward(inputs[chunk], chunk) for chunk in forward.chunks(rows)])
+        outputs = batch.forward(batch.inputs, batch.rows)
     if outputs.ndim != 2 or outputs.shape[1] < 2:
         raise ValueError(
             f"competitors: expected a model with at least two classes; its outputs have shape "
             f"{tuple(outputs.shape)}."
         )
     classes = outputs.shape[1]
-    own = class_indices(target, examples, classes).to(outputs.device)
+    own = class_indices(batch.target, examples, classes).to(outputs.device)
     if isinstance(competitors, int):
         require_count("competitors", competitors)
         if competitors >= classes:
@@ -109,8 +159,7 @@ def warn_of_training(model) -> None:
     kinds = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
     names = sorted({type(m).__name__ for m in model.modules() if isinstance(m, kinds) and m.training})
     if names:
-        warnings.warn(
+        warn_caller(
             f"forward_func: the model is in train mode and has {', '.join(names)}, so its output depends on "
-            "the batch or on chance. Call model.eval() first.",
-            stacklevel=5,
+            "the batch or on chance. Call model.eval() first."
         )

@@ -6,7 +6,7 @@ the readouts and notes why an example stopped. All examples of a batch travel to
 arrived are not evaluated any more.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +15,9 @@ from scipy.optimize.elementwise import find_root
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from helpers.saliency.coordinates import Chart, taken
-from helpers.saliency.geometries import Geometry
+from helpers.saliency.coordinates import taken
+from helpers.saliency.evaluator import Evaluator
+from helpers.saliency.geometries import Euclidean, Geometry
 from helpers.saliency.levels import Level, Situation
 
 NOT_FINITE = "the model's score or its gradient is not finite at a point on the path"
@@ -72,56 +73,43 @@ class Journey:
         stationarity: how well the endpoint is a nearest point, (N,), where the path looks for one.
         level: the score to reach, (N,); None where the path goes all the way to the reference.
         tolerance: how close to the level counts as there, (N,), in units of the score.
-        gradient_evaluations, forward_evaluations: passes of each example through the model with and without
-            a backward pass, (N,).
 
     Example:
         >>> import torch
-        >>> from helpers.saliency import coordinates, geometries as geometry, levels, model as forward
-        >>> chart = coordinates.Input().chart(torch.tensor([[3.0]]), forward.Forward(lambda x: x.square()))
-        >>> journey = Journey(chart, geometry.Euclidean(), lambda outputs, rows: outputs[:, 0])
-        >>> journey.begin(levels.Value(1.0), boundary=None, with_gradient=True)
+        >>> from helpers.saliency import Input, Value
+        >>> from helpers.saliency.model import Forward
+        >>> chart = Input().chart(torch.tensor([[3.0]]), Forward(lambda x: x.square()))
+        >>> journey = Journey(Evaluator(chart, lambda outputs, rows: outputs[:, 0]))
+        >>> journey.begin(Value(1.0), boundary=None, with_gradient=True)
         >>> journey.start, journey.here().gradient, journey.level
         (tensor([9.]), tensor([[6.]]), tensor([1.]))
     """
 
     def __init__(
         self,
-        chart: Chart,
-        geometry: Geometry,
-        score: Callable[[Tensor, Tensor], Tensor],
-        competitors: Sequence[Callable[[Tensor, Tensor], Tensor]] = (),
-        noise: Tensor | None = None,
+        evaluate: Evaluator,
+        geometry: Geometry = Euclidean(),
         show_progress: bool = False,
         trace: bool = False,
         keep_gradient: bool = True,
     ):
-        """score, competitors: (outputs of shape (n, K), rows) -> shape (n,). noise: draws, (D, *B), or None.
-
-        keep_gradient: whether `mean_gradient` will be asked for.
-        """
-        self.chart, self.geometry = chart, geometry
-        self._scores = (score, *competitors)
-        self._noise: Sequence[Tensor | None] = (None,) if noise is None else noise
+        """keep_gradient: whether `mean_gradient` will be asked for; trace: whether `trace` will be."""
+        self.evaluate, self.chart, self.geometry = evaluate, evaluate.chart, geometry
         self._show_progress = show_progress
-        shape, like = chart.shape, chart.origin
+        shape, like = self.chart.shape, self.chart.origin
         self.examples = shape[0]
         self._all = torch.arange(self.examples, device=like.device)
         self.u = like.new_zeros(shape)
-        self.contribution = like.new_zeros(shape[0], len(self._scores), *like.shape[1:])
+        self.contribution = like.new_zeros(shape[0], len(evaluate.scores), *like.shape[1:])
         self._gradient_sum = like.new_zeros(shape) if keep_gradient else None
         self._length = like.new_zeros(self.examples)
         self._first_gradient: Tensor | None = None
         self._here: Slope | None = None
-        self.gradient_evaluations = torch.zeros(self.examples, dtype=torch.long, device=like.device)
-        self.forward_evaluations = torch.zeros_like(self.gradient_evaluations)
         self._moving = torch.ones(self.examples, dtype=torch.bool, device=like.device)
         self._failed = torch.zeros_like(self._moving)
         self._blame = [""] * self.examples
         self._remark = [""] * self.examples
-        self._columns = 1
         self.level: Tensor | None = None
-        self.noisy = noise is not None
         self.stationarity: Tensor | None = None
         self._trace: list[tuple[Tensor, Tensor]] | None = [] if trace else None
 
@@ -148,7 +136,7 @@ class Journey:
         if level is not None:
             situation = Situation(
                 start=self.start,
-                boundary=lambda: boundary(self._columns),
+                boundary=lambda: boundary(self.evaluate.columns),
                 reference=self._reference_score,
             )
             self.level = level.resolve(situation)
@@ -167,7 +155,9 @@ class Journey:
         Examples whose score or gradient is not finite there are left out of the answer, and stopped with that
         reason (None: not stopped, for points that are tried and not travelled).
         """
-        value, base = self._evaluate(rows, u, with_gradient=True)
+        if not len(rows):
+            return Slope(rows, u, self.start[:0], self.u[:0], self.contribution[:0])
+        value, base = self.evaluate(rows, u, with_gradient=True)
         slope = Slope(rows, u, value, self.chart.pull(base[:, 0], rows), base)
         finite = torch.isfinite(value) & torch.isfinite(
             torch.linalg.vector_norm(base.flatten(1), torch.inf, 1)
@@ -178,15 +168,7 @@ class Journey:
 
     def values(self, rows: Tensor, u: Tensor) -> Tensor:
         """The score alone at u, shape (n,)."""
-        return self._evaluate(rows, u, with_gradient=False)[0]
-
-    def raw_values(self, u: Tensor) -> Tensor:
-        """The score without noise at u of all examples, shape (N,)."""
-        noise, self._noise = self._noise, (None,)
-        try:
-            return self.values(self._all, u)
-        finally:
-            self._noise = noise
+        return self.evaluate(rows, u, with_gradient=False)[0] if len(rows) else self.start[:0]
 
     def steepest(self, slope: Slope) -> tuple[Slope, Tensor, Tensor]:
         """The velocity P M P G / (G . P M P G): steepest in the geometry, at unit rate of the score.
@@ -371,35 +353,6 @@ class Journey:
         self.remark(self._all[reference > self.start], RISE)
         return reference
 
-    def _evaluate(self, rows: Tensor, u: Tensor, with_gradient: bool) -> tuple[Tensor, Tensor | None]:
-        """Scores (n,) and, with_gradient, the gradients (n, 1 + R, *B)."""
-        if not len(rows):
-            return self.start[:0], self.contribution[:0]
-        counter = self.gradient_evaluations if with_gradient else self.forward_evaluations
-        counter[rows] += len(self._noise) * (len(self._scores) if with_gradient else 1)
-        return self._mean_over_noise(self.chart.point(u, rows), rows, with_gradient)
-
-    def _mean_over_noise(
-        self, point: Tensor, rows: Tensor, with_gradient: bool
-    ) -> tuple[Tensor, Tensor | None]:
-        """Mean score (n,) and mean gradients (n, 1 + R, *B) over the run's noise draws around the points."""
-        value, base = 0.0, 0.0
-        for draw in self._noise:
-            place = (point if draw is None else point + draw).detach().requires_grad_(with_gradient)
-            with torch.set_grad_enabled(with_gradient):
-                outputs = self.chart.forward(place, rows)
-                scores = [
-                    score(outputs, rows) for score in (self._scores if with_gradient else self._scores[:1])
-                ]
-            value = value + scores[0].detach()
-            if with_gradient:
-                gradients = gradients_of(scores, place)
-                base = gradients if len(self._noise) == 1 else base + gradients
-        self._columns = outputs.shape[1] if outputs.ndim > 1 else 1
-        if len(self._noise) > 1:
-            value, base = value / len(self._noise), base / len(self._noise)
-        return value, base if with_gradient else None
-
 
 def leaving(velocity: Tensor, place: Tensor, lower: Tensor | None, upper: Tensor | None) -> Tensor:
     """Which coordinates of a place, (n, ...), are at a bound that the velocity would leave.
@@ -414,36 +367,6 @@ def leaving(velocity: Tensor, place: Tensor, lower: Tensor | None, upper: Tensor
     out |= False if lower is None else (place <= lower) & (velocity < 0)
     out |= False if upper is None else (place >= upper) & (velocity > 0)
     return out
-
-
-def gradients_of(values: Sequence[Tensor], point: Tensor) -> Tensor:
-    """Gradients of several scores, each (n,), with respect to the point, (n, *B): shape (n, len(values), *B).
-
-    Raises:
-        ValueError: a score does not depend on the point.
-
-    Example:
-        >>> import torch
-        >>> point = torch.tensor([[2.0, 3.0]], requires_grad=True)
-        >>> gradients_of([point.prod(1), point.sum(1)], point)
-        tensor([[[3., 2.],
-                 [1., 1.]]])
-    """
-    gradients = []
-    for number, value in enumerate(values, start=1):
-        gradient = None
-        if value.requires_grad:
-            more = number < len(values)
-            (gradient,) = torch.autograd.grad(
-                value, point, torch.ones_like(value), allow_unused=True, retain_graph=more
-            )
-        if gradient is None:
-            raise ValueError(
-                "forward_func: expected an output that depends on the input through differentiable operations; "
-                "got one that does not. Look for detach(), .data, numpy or argmax in the model."
-            )
-        gradients.append(gradient)
-    return gradients[0][:, None] if len(gradients) == 1 else torch.stack(gradients, 1)
 
 
 def per(values: Tensor, like: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """The mean of several members: references, depths, widths."""
 
 from collections.abc import Sequence
+from copy import copy
 
 import torch
 from captum.attr import GradientAttribution
@@ -8,7 +9,7 @@ from captum.log import log_usage
 from torch import Tensor
 
 from helpers.checks import require_above_0
-from helpers.saliency.explanation import Explanation, reduce
+from helpers.saliency.explanation import MeanExplanation, reduce
 from helpers.saliency.journey import per
 from helpers.saliency.levels import Level
 from helpers.saliency.method import NonlinearSaliency
@@ -77,6 +78,16 @@ class Mean(GradientAttribution):
         """One map of the members' normalised maps, stacked in dimension 0."""
         return maps.mean(0)
 
+    def replace(self, **choices) -> "Mean":
+        """The mean of the members' twins, which differ in the named choices alone.
+
+        Raises:
+            TypeError, ValueError: as `NonlinearSaliency.replace`.
+        """
+        twin = copy(self)
+        twin.members = tuple(member.replace(**choices) for member in self.members)
+        return twin
+
     def explain(
         self,
         inputs: Tensor,
@@ -85,30 +96,24 @@ class Mean(GradientAttribution):
         additional_forward_args=None,
         internal_batch_size: int | None = None,
         show_progress: bool = False,
-    ) -> list[Explanation]:
-        """The records of all members, in their order.
+        trace: bool = False,
+    ) -> MeanExplanation:
+        """The map and the records of all members; arguments and errors are those of `NonlinearSaliency.explain`.
 
         Example:
             >>> import torch
             >>> from helpers.saliency import Flow, Tangent
             >>> model = lambda x: x @ torch.tensor([[1.0, 0.0], [0.0, 2.0]])
             >>> mean = Mean([NonlinearSaliency(model, path=path) for path in (Tangent(), Flow(steps=4))])
-            >>> runs = mean.explain(torch.tensor([[1.0, 2.0]]), target=1)
-            >>> [run.gradient_evaluations.item() for run in runs]
-            [1, 9]
+            >>> run = mean.explain(torch.tensor([[1.0, 2.0]]), target=1)
+            >>> run.support().shape, [member.gradient_evaluations.item() for member in run.members]
+            (torch.Size([1, 2]), [1, 9])
         """
-        return [
-            member.explain(
-                inputs,
-                target,
-                level,
-                additional_forward_args,
-                internal_batch_size,
-                show_progress,
-                competitors=member.competitors,
-            )
-            for member in self.members
-        ]
+        arguments = (target, level, additional_forward_args, internal_batch_size, show_progress, trace)
+        records = tuple(member.explain(inputs, *arguments) for member in self.members)
+        image = inputs[0] if isinstance(inputs, tuple) else inputs
+        maps = [normalised(fitted(record.support(), image)) for record in records]
+        return MeanExplanation(records, self.combine(torch.stack(maps)))
 
 
 class GeometricMean(Mean):

@@ -10,14 +10,14 @@ from torch import Tensor
 from helpers.checks import require_count, require_finite
 from helpers.saliency.contrasts import Contrast
 from helpers.saliency.coordinates import Chart, Coordinates, Input
+from helpers.saliency.evaluator import Evaluator
 from helpers.saliency.explanation import Explanation, explanation_of, joined, require_readout, together
 from helpers.saliency.geometries import Euclidean, Geometry
-from helpers.saliency.inputs import checked_inputs, competing_classes, warn_of_training
+from helpers.saliency.inputs import batches, competing_classes, warn_of_training
 from helpers.saliency.journey import Journey
 from helpers.saliency.levels import Level, as_level
-from helpers.saliency.model import Forward
 from helpers.saliency.paths import Flow, Path
-from helpers.saliency.scores import LogOdds, Score, as_score, rows_score
+from helpers.saliency.scores import LogOdds, Score, as_score, class_indices, with_target
 
 
 class NonlinearSaliency(GradientAttribution):
@@ -99,16 +99,22 @@ class NonlinearSaliency(GradientAttribution):
         """Whether the map is local (False) or a share of the score (True), in captum's terms."""
         return self.readout != "mean_gradient"
 
-    @property
-    def competitors(self) -> int | tuple[int, ...] | None:
-        """The competing classes that the readout needs, if it is a contrast."""
-        return self.readout.competitors if isinstance(self.readout, Contrast) else None
+    def replace(self, **choices) -> "NonlinearSaliency":
+        """A twin that differs in the named choices alone, which are the arguments of the class.
 
-    def map_of(self, explanation: Explanation) -> Tensor:
-        """The readout of a record of this member, positive = supports the score."""
-        return (
-            self.readout(explanation) if self.competitors is not None else explanation.support(self.readout)
-        )
+        Raises:
+            TypeError: a choice that there is not; and what the class raises.
+
+        Example:
+            >>> from helpers.saliency import Tangent
+            >>> saliency = NonlinearSaliency(lambda x: x, noise=0.5)
+            >>> linear = saliency.replace(path=Tangent())
+            >>> linear.path, linear.noise
+            (Tangent(), 0.5)
+        """
+        names = ("score", "coordinates", "geometry", "path", "readout", "noise", "samples", "generator")
+        own = {name: getattr(self, name) for name in names}
+        return type(self)(**{"forward_func": self.forward_func, **own, **choices})
 
     def has_convergence_delta(self) -> bool:
         return True
@@ -145,11 +151,10 @@ class NonlinearSaliency(GradientAttribution):
             additional_forward_args,
             internal_batch_size,
             show_progress,
-            competitors=self.competitors,
             keep_gradient=self.readout == "mean_gradient",
         )
         # part by part, so that only the maps of all examples are held, not their records
-        parts = [(self.map_of(record), record.completeness_error) for record in records]
+        parts = [(record.support(), record.completeness_error) for record in records]
         support, error = (joined(values) for values in zip(*parts, strict=True))
         if isinstance(inputs, tuple):
             support = (support,)
@@ -179,10 +184,10 @@ class NonlinearSaliency(GradientAttribution):
             show_progress: a progress bar over the steps.
             trace: keep the points and scores along the path.
             competitors: also follow the scores of other classes along the path: that many of the highest
-                other classes of each input, or a list of classes for all.
+                other classes of each input, or a list of classes for all. None: those that the readout needs.
 
         Returns:
-            An `Explanation`.
+            An `Explanation`; its `support()` is what `attribute` returns.
 
         Raises:
             TypeError, ValueError: a wrong argument (named in the message), before the first step.
@@ -224,49 +229,31 @@ class NonlinearSaliency(GradientAttribution):
         competitors: int | Sequence[int] | None = None,
         keep_gradient: bool = True,
     ) -> Iterator[Explanation]:
-        """The records of the parts of the batch, one internal batch after the other."""
-        inputs = checked_inputs(inputs)
-        if internal_batch_size is not None:
-            require_count("internal_batch_size", internal_batch_size)
+        """The records of the batch's parts, one internal batch after the other."""
         aim = self.path.default_level if level is None else as_level(level)
         warn_of_training(self.forward_func)
-        forward = Forward(self.forward_func, additional_forward_args, len(inputs), internal_batch_size)
-        rivals = None if competitors is None else competing_classes(competitors, target, inputs, forward)
-        chart = self.coordinates.chart(inputs, forward)
-        self.geometry.check(chart.shape[1:])
-        draws = self._draws(chart)
-        for numbers in forward.chunks(torch.arange(len(inputs), device=inputs.device)):
-            others = None if rivals is None else rivals[numbers]
-            wanted = [target] if others is None else [target, *rivals.T]
-            score, *competing = (self._score_of(each, len(inputs), numbers) for each in wanted)
-            journey = Journey(
-                chart.part(numbers),
-                self.geometry,
-                score,
-                competing,
-                draws,
-                show_progress,
-                trace,
-                keep_gradient,
-            )
+        if competitors is None and isinstance(self.readout, Contrast):
+            competitors = self.readout.competitors
+        draws = None
+        for batch in batches(self.forward_func, inputs, target, additional_forward_args, internal_batch_size):
+            rivals = None if competitors is None else competing_classes(competitors, batch)
+            chart = self.coordinates.chart(batch.inputs, batch.forward)
+            self.geometry.check(chart.shape[1:])
+            draws = self._draws(chart) if draws is None else draws
+            wanted = [batch.target] if rivals is None else [batch.target, *rivals.T]
+            score, *competing = (with_target(self.score, each) for each in wanted)
+            evaluate = Evaluator(chart, score, competing, draws)
+            journey = Journey(evaluate, self.geometry, show_progress, trace, keep_gradient)
             journey.begin(aim, self.score.boundary, self.path.follows_slopes)
+            if target is not None:
+                # those of the parts to come, before a step is taken
+                class_indices(target, batch.forward.run_examples, evaluate.columns)
             self.path.walk(journey)
             journey.finish()
-            yield explanation_of(journey, all_the_way=aim is None, rivals=others)
-
-    def _score_of(self, target, examples: int, numbers: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-        """The score of outputs (n, K) and rows, which count the examples with those numbers from 0.
-
-        The target is that of all examples.
-        """
-
-        def score(outputs: Tensor, rows: Tensor) -> Tensor:
-            return rows_score(self.score, outputs, target, examples, numbers[rows])
-
-        return score
+            yield explanation_of(journey, aim is None, rivals, self.readout)
 
     def _draws(self, chart: Chart) -> Tensor | None:
-        """The noise of this run, the same for every example: shape (samples, *B), or None without noise."""
+        """The noise of a run, the same for every example: shape (samples, *B), or None without noise."""
         if self.noise == 0:
             return None
         like = chart.origin

@@ -1,21 +1,20 @@
 """The model bound to the examples of a run."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 
 class Forward:
-    """A model bound to the N examples of one run.
+    """A model bound to n examples that follow one another in a run of N.
 
     Args:
         function: module or function from inputs (n, ...) and additional arguments to outputs (n, K).
         arguments: what follows the input: None, one argument or a tuple; tensors whose dimension 0 is N are
             split like the examples.
         examples: N.
-        internal_batch_size: most examples in one pass; None: all.
+        part: the places of the n examples in the run; None: all.
 
     Example:
         >>> import torch
@@ -25,16 +24,23 @@ class Forward:
         tensor([[10.]])
     """
 
-    def __init__(self, function: Callable, arguments=None, examples: int = 1, internal_batch_size=None):
+    def __init__(self, function: Callable, arguments=None, examples: int = 1, part: slice | None = None):
         self.function = function
-        self.arguments = (
-            () if arguments is None else arguments if isinstance(arguments, tuple) else (arguments,)
+        self.run_examples = examples
+        self.part = slice(0, examples) if part is None else part
+        arguments = () if arguments is None else arguments if isinstance(arguments, tuple) else (arguments,)
+        self._split = [isinstance(a, Tensor) and a.ndim > 0 and len(a) == examples for a in arguments]
+        self.arguments = tuple(
+            a[self.part] if split else a for a, split in zip(arguments, self._split, strict=True)
         )
-        self.examples = examples
-        self.internal_batch_size = internal_batch_size
+
+    @property
+    def head_evaluations(self) -> Tensor:
+        """Passes of each example through what comes before a layer, (n,): none, there is no layer."""
+        return torch.zeros(self.part.stop - self.part.start, dtype=torch.long)
 
     def __call__(self, points: Tensor, rows: Tensor) -> Tensor:
-        """Outputs (n, K) of the points (n, ...) that stand for the examples with those numbers.
+        """Outputs (m, K) of the points (m, ...) that stand for the examples with those numbers, counted from 0.
 
         Raises:
             TypeError, ValueError: the model returns something else.
@@ -53,39 +59,17 @@ class Forward:
         return outputs
 
     def arguments_of(self, rows: Tensor) -> tuple:
-        """The additional arguments for the examples with those numbers."""
+        """The additional arguments of the examples with those numbers."""
         return tuple(
-            a[rows.to(a.device)] if isinstance(a, Tensor) and a.ndim and len(a) == self.examples else a
-            for a in self.arguments
+            a[rows.to(a.device)] if split else a for a, split in zip(self.arguments, self._split, strict=True)
         )
 
-    def chunks(self, rows: Tensor) -> tuple[Tensor, ...]:
-        """The numbers in parts of at most the internal batch size."""
-        return rows.split(self.internal_batch_size or max(len(rows), 1))
 
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """The model for some of a run's examples, which it counts from 0.
-
-    whole: `Forward` or `AtLayer`. numbers: of the examples among those of the run, shape (n,).
+def column_count(outputs: Tensor) -> int:
+    """How many columns a model's outputs have; 1 for outputs of shape (N,).
 
     Example:
-        >>> import torch
-        >>> forward = Forward(lambda x, scale: x * scale[:, None], torch.tensor([1.0, 10.0]), examples=2)
-        >>> Part(forward, torch.tensor([1]))(torch.ones(1, 1), rows=torch.tensor([0]))
-        tensor([[10.]])
+        >>> column_count(torch.zeros(4, 3)), column_count(torch.zeros(4))
+        (3, 1)
     """
-
-    whole: Callable
-    numbers: Tensor
-
-    def __call__(self, points: Tensor, rows: Tensor) -> Tensor:
-        """Outputs (m, K) of the points (m, ...) that stand for the examples with those numbers in this part."""
-        return self.whole(points, self.numbers[rows])
-
-    @property
-    def head_evaluations(self) -> Tensor:
-        """Passes of each example through what comes before a layer, (n,); 0 without a layer."""
-        counted = getattr(self.whole, "head_evaluations", None)
-        return torch.zeros_like(self.numbers) if counted is None else counted[self.numbers]
+    return outputs.shape[1] if outputs.ndim > 1 else 1

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from helpers.checks import require_count
 from helpers.saliency.contrasts import Softmax
 from helpers.saliency.coordinates import Input, Layer
-from helpers.saliency.explanation import Explanation
+from helpers.saliency.explanation import MeanExplanation
 from helpers.saliency.geometries import Covariance
 from helpers.saliency.layers import stages
 from helpers.saliency.levels import Level
@@ -182,14 +182,14 @@ class AtDepths(GradientAttribution):
         arguments = (target, level, additional_forward_args, internal_batch_size, show_progress)
         return self.member(inputs).attribute(inputs, *arguments)
 
-    def explain(self, inputs: Tensor, target=None, **options) -> list[Explanation]:
-        """The records of all members, the input first.
+    def explain(self, inputs: Tensor, target=None, **options) -> MeanExplanation:
+        """The map, and the records of all members, the input first.
 
         Example:
             >>> import torch
             >>> from helpers.zoo.networks import digit_net
-            >>> runs = AtDepths(digit_net(), reference=0.0).explain(torch.ones(1, 1, 28, 28), target=1)
-            >>> [tuple(run.contribution.shape) for run in runs]  # the input, and the last feature maps
+            >>> run = AtDepths(digit_net(), reference=0.0).explain(torch.ones(1, 1, 28, 28), target=1)
+            >>> [tuple(member.contribution.shape) for member in run.members]  # the input, and the last feature maps
             [(1, 1, 28, 28), (1, 10, 7, 7)]
         """
         return self.member(inputs).explain(inputs, target, **options)

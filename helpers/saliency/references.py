@@ -87,7 +87,7 @@ class OwnMean:
 class OwnNoise:
     """Independent normal noise with each channel's mean and standard deviation: images (N, C, H, W).
 
-    The same images in the same order get the same noise.
+    Every image gets the same draw, so that its map does not depend on its batch.
 
     Example:
         >>> import torch
@@ -104,7 +104,7 @@ class OwnNoise:
         _require_images("OwnNoise", inputs)
         generator = torch.Generator().manual_seed(self.seed)
         # drawn on the CPU, so that it is the same on every device
-        noise = torch.randn(inputs.shape, generator=generator).to(inputs)
+        noise = torch.randn(inputs.shape[1:], generator=generator).to(inputs)
         deviation, mean = torch.std_mean(inputs, (-2, -1), correction=0, keepdim=True)
         return mean + deviation * noise
 

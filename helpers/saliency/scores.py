@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from helpers.saliency.model import column_count
+
 SINGLE_COLUMN = (
     "score: the model's output has a single column, and {name} compares classes. Name what the column is: "
     "Logit() if it is the logit of a binary classifier (0 is even odds), or a callable such as "
@@ -216,6 +218,38 @@ def as_score(score) -> Score:
     return Custom(score)
 
 
+def checked_target(target, examples: int) -> Tensor | None:
+    """The target as one class index per example, shape (N,), int64, on the CPU; None without a target.
+
+    Args:
+        target: an int, or a list or tensor of N of them, or None.
+        examples: N.
+
+    Raises:
+        TypeError: target is not made of integers.
+        ValueError: target of the wrong length.
+
+    Example:
+        >>> checked_target(2, examples=3)
+        tensor([2, 2, 2])
+    """
+    if target is None:
+        return None
+    try:
+        indices = torch.as_tensor(target).detach().cpu()
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"target: expected an int or a list or tensor of ints; got {target!r}.") from None
+    if indices.is_floating_point() or indices.is_complex() or indices.dtype == torch.bool:
+        raise TypeError(f"target: expected integer class indices; got {indices.dtype}.")
+    if indices.numel() == 1 and indices.ndim <= 1:
+        indices = indices.reshape(1).expand(examples)
+    if indices.shape != (examples,):
+        raise ValueError(
+            f"target: expected one class or one per example, shape ({examples},); got {tuple(indices.shape)}."
+        )
+    return indices.long()
+
+
 def class_indices(target, examples: int, classes: int) -> Tensor:
     """The class of each example, shape (N,), int64, on the CPU.
 
@@ -229,62 +263,42 @@ def class_indices(target, examples: int, classes: int) -> Tensor:
         ValueError: target missing, of the wrong length, or out of [0, K).
 
     Example:
-        >>> class_indices(2, examples=3, classes=10)
-        tensor([2, 2, 2])
         >>> class_indices([1, 12, 3], examples=3, classes=10)
         Traceback (most recent call last):
             ...
         ValueError: target: expected class indices in [0, 10); got 12.
     """
-    if target is None:
+    indices = checked_target(target, examples)
+    if indices is None:
         raise ValueError(
             f"target: the model has {classes} output columns; say which one is explained, as an int or one "
             f"per example ({examples} of them)."
-        )
-    try:
-        indices = torch.as_tensor(target).detach().cpu()
-    except (TypeError, ValueError, RuntimeError):
-        raise TypeError(f"target: expected an int or a list or tensor of ints; got {target!r}.") from None
-    if indices.is_floating_point() or indices.is_complex() or indices.dtype == torch.bool:
-        raise TypeError(f"target: expected integer class indices; got {indices.dtype}.")
-    if indices.numel() == 1 and indices.ndim <= 1:
-        indices = indices.reshape(1).expand(examples)
-    if indices.shape != (examples,):
-        raise ValueError(
-            f"target: expected one class or one per example, shape ({examples},); got {tuple(indices.shape)}."
         )
     outside = (indices < 0) | (indices >= classes)
     if outside.any():
         raise ValueError(
             f"target: expected class indices in [0, {classes}); got {indices[outside][0].item()}."
         )
-    return indices.long()
+    return indices
 
 
-def rows_score(
-    score: Score | Callable[[Tensor], Tensor], outputs: Tensor, target, examples: int, rows: Tensor
-) -> Tensor:
-    """The score of some examples of a batch, shape (n,), where the target is that of the whole batch.
+def with_target(score: Score, target: Tensor | None) -> Callable[[Tensor, Tensor], Tensor]:
+    """The score as a function of outputs (m, K) and the numbers of their examples, (m,), which have a class each.
 
     Args:
-        outputs: the model's, of these examples, shape (n, K).
-        target: of the whole batch, as a score takes it; None: the score is called without one.
-        examples: how many the batch has.
-        rows: the numbers of these examples in it, shape (n,).
-
-    Raises:
-        TypeError, ValueError: as `class_indices` and the score.
+        target: of all examples, (n,), as `checked_target` gives it; None: the score is called without one.
 
     Example:
         >>> import torch
-        >>> outputs = torch.tensor([[3.0, 1.0], [0.0, 2.0]])  # of the last two of three examples
-        >>> rows_score(Logit(), outputs, target=[0, 0, 1], examples=3, rows=torch.tensor([1, 2]))
+        >>> score = with_target(Logit(), torch.tensor([0, 0, 1]))
+        >>> score(torch.tensor([[3.0, 1.0], [0.0, 2.0]]), torch.tensor([1, 2]))  # of the last two of three
         tensor([3., 2.])
     """
     if target is None:
-        return score(outputs)
-    columns = outputs.shape[1] if outputs.ndim > 1 else 1
-    return score(outputs, class_indices(target, examples, columns)[rows.cpu()])
+        return lambda outputs, rows: score(outputs)
+    return lambda outputs, rows: score(
+        outputs, class_indices(target[rows.cpu()], len(rows), column_count(outputs))
+    )
 
 
 def own_column(logits: Tensor, target: Tensor) -> Tensor:

@@ -19,8 +19,7 @@ class Path:
 
     Example:
         >>> import torch
-        >>> from helpers.saliency import NonlinearSaliency
-        >>> from helpers.saliency import Logit
+        >>> from helpers.saliency import Logit, NonlinearSaliency
         >>> class OneStep(Path):
         ...     def walk(self, journey):
         ...         slope, velocity, pace = journey.steepest(journey.here())
@@ -56,10 +55,12 @@ def first_crossing(
 
     Example:
         >>> import torch
-        >>> from helpers.saliency import coordinates, geometries as geometry, levels, model as forward
-        >>> chart = coordinates.Input().chart(torch.tensor([[3.0]]), forward.Forward(lambda x: x))
-        >>> journey = Journey(chart, geometry.Euclidean(), lambda outputs, rows: outputs[:, 0])
-        >>> journey.begin(levels.Value(1.0), boundary=None, with_gradient=False)
+        >>> from helpers.saliency import Input, Value
+        >>> from helpers.saliency.evaluator import Evaluator
+        >>> from helpers.saliency.model import Forward
+        >>> chart = Input().chart(torch.tensor([[3.0]]), Forward(lambda x: x))
+        >>> journey = Journey(Evaluator(chart, lambda outputs, rows: outputs[:, 0]))
+        >>> journey.begin(Value(1.0), boundary=None, with_gradient=False)
         >>> first_crossing(journey, torch.tensor([0]), torch.tensor([[-4.0]]), [0.25, 0.5, 0.75, 1.0])
         (tensor([True]), tensor([0.5000]))
     """

@@ -114,7 +114,7 @@ class Nearest(Path):
         # a kink needs the tangent planes on its sides: the best point's, and those where steps from it failed
         planes = proposal.new_zeros(len(proposal), PLANES, *proposal.shape[1:])
         offsets = proposal.new_zeros(len(proposal), PLANES)
-        failures = torch.zeros_like(journey.gradient_evaluations)
+        failures = torch.zeros(journey.examples, dtype=torch.long, device=journey.u.device)
         stride = torch.ones_like(found.size)
         rows = journey.active[size_of(proposal)[journey.active] > 0]
         for _ in journey.progress(range(self.iterations)):
@@ -199,10 +199,12 @@ def tangent_plane(journey: Journey, slope: Slope, v: Tensor) -> tuple[Tensor, Te
 
     Example:
         >>> import torch
-        >>> from helpers.saliency import coordinates, geometries as geometry, levels, model as forward
-        >>> chart = coordinates.Input().chart(torch.tensor([[1.0, 1.0]]), forward.Forward(lambda x: x))
-        >>> journey = Journey(chart, geometry.Euclidean(), lambda outputs, rows: outputs.sum(1))
-        >>> journey.begin(levels.Value(1.0), boundary=None, with_gradient=True)
+        >>> from helpers.saliency import Input, Value
+        >>> from helpers.saliency.evaluator import Evaluator
+        >>> from helpers.saliency.model import Forward
+        >>> chart = Input().chart(torch.tensor([[1.0, 1.0]]), Forward(lambda x: x))
+        >>> journey = Journey(Evaluator(chart, lambda outputs, rows: outputs.sum(1)))
+        >>> journey.begin(Value(1.0), boundary=None, with_gradient=True)
         >>> v = torch.tensor([[-0.5, -0.5]])
         >>> tangent_plane(journey, journey.look(torch.tensor([0]), v), v)[:2]
         (tensor([[-1., -1.]]), tensor([1.]))
@@ -261,10 +263,11 @@ def v_bounds(journey: Journey, rows: Tensor) -> tuple[Tensor | None, Tensor | No
 
     Example:
         >>> import torch
-        >>> from helpers.saliency import coordinates, geometries as geometry, model as forward
-        >>> bounded, model = coordinates.Input(lower=0.0), forward.Forward(lambda x: x)
-        >>> chart = bounded.chart(torch.tensor([[1.0, 3.0]]), model)
-        >>> journey = Journey(chart, geometry.Scaled(torch.tensor([1.0, 2.0])), score=None)
+        >>> from helpers.saliency import Input, Scaled
+        >>> from helpers.saliency.evaluator import Evaluator
+        >>> from helpers.saliency.model import Forward
+        >>> chart = Input(lower=0.0).chart(torch.tensor([[1.0, 3.0]]), Forward(lambda x: x))
+        >>> journey = Journey(Evaluator(chart, score=None), Scaled(torch.tensor([1.0, 2.0])))
         >>> v_bounds(journey, torch.tensor([0]))
         (tensor([[-1.0000, -1.5000]]), None)
     """
