@@ -25,7 +25,14 @@ MARK = '"# NBVAL_CHECK_OUTPUT\\n",'  # for the tests of the notebooks; as a line
 project = "Nonlinear saliency maps"
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 root_doc = "README"
-include_patterns = ["README.md", "data/README.md", "benchmarks/NOTES.md", "docs/**.md", "notebooks/**.ipynb"]
+include_patterns = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "data/README.md",
+    "benchmarks/NOTES.md",
+    "docs/**.md",
+    "notebooks/**.ipynb",
+]
 # Folders that are named here are not even looked into; contents.md is part of the start page.
 exclude_patterns = [
     "docs/contents.md",
