@@ -31,7 +31,8 @@ def test_the_example_of_a_how_to_page_prints_what_the_page_says(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_how_to_page_names_files_that_exist(page):
-    named = re.findall(r"`((?:docs|helpers|tests|notebooks|benchmarks)/[\w./]+)`", page.read_text(encoding="utf-8"))
+    text = page.read_text(encoding="utf-8")
+    named = re.findall(r"`((?:docs|helpers|tests|notebooks|benchmarks)/[\w./]+)`", text)
     assert "tests/combinations.py" in named
     assert [name for name in named if not (ROOT / name).exists()] == []
 

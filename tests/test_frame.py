@@ -141,7 +141,8 @@ def test_readme_commands_exist():
 
 def drawing(name: str) -> str:
     """The drawing of the house in README or CONTRIBUTING."""
-    (found,) = re.findall(r"^```\n(notebooks/ .*?)^```$", (ROOT / name).read_text(encoding="utf-8"), re.M | re.S)
+    text = (ROOT / name).read_text(encoding="utf-8")
+    (found,) = re.findall(r"^```\n(notebooks/ .*?)^```$", text, re.M | re.S)
     return found
 
 
