@@ -61,6 +61,7 @@ def test_every_identifier_in_the_project_has_an_entry():
     files = [
         *(ROOT / "helpers").rglob("*.py"),
         *(ROOT / "benchmarks").glob("*.[pm][yd]"),
+        *(ROOT / "docs").rglob("*.md"),
         ROOT / "README.md",
         ROOT / "data" / "README.md",
     ]
