@@ -1,4 +1,4 @@
-"""Sphinx configuration of the site: README, the executed notebooks, the measurements. `make site` builds it.
+"""Sphinx configuration of the site: README, notebooks, measurements, reference. `make site` builds it.
 
 The source folder is the repository itself (sphinx-build -M html . build/site -c docs), so that pages and links are
 those of the files: nothing is copied, and a new notebook needs no line here. Nothing is executed: the committed
@@ -6,8 +6,10 @@ outputs are shown. No page loads anything from another host: maths is MathML, ma
 styles and scripts along.
 """
 
+import re
 from functools import partial
 from pathlib import Path
+from textwrap import indent
 
 from docutils import nodes
 from latex2mathml.converter import convert
@@ -21,9 +23,16 @@ PANEL = "Here the notebook shows a live panel. Open the notebook to move it: thi
 MARK = '"# NBVAL_CHECK_OUTPUT\\n",'  # for the tests of the notebooks; as a line of JSON
 
 project = "Nonlinear saliency maps"
-extensions = ["myst_nb"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 root_doc = "README"
-include_patterns = ["README.md", "data/README.md", "benchmarks/NOTES.md", "docs/*.md", "notebooks/**.ipynb"]
+include_patterns = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "data/README.md",
+    "benchmarks/NOTES.md",
+    "docs/**.md",
+    "notebooks/**.ipynb",
+]
 # Folders that are named here are not even looked into; contents.md is part of the start page.
 exclude_patterns = [
     "docs/contents.md",
@@ -42,6 +51,15 @@ nb_render_markdown_format = "myst"  # sentences with computed numbers hold table
 myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_heading_anchors = 4
 
+autodoc_default_options = {"members": True}
+autodoc_inherit_docstrings = False  # what a class inherits is said once, where it comes from
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+autodoc_typehints_format = "short"
+default_role = "py:obj"  # a name in a docstring is a link where it is a name of the reference
+napoleon_custom_sections = [("Attributes", "params_style")]
+python_maximum_signature_line_length = 72
+
 html_theme = "furo"
 html_theme_options = {"top_of_page_buttons": []}  # "edit" needs an address of the repository
 html_title = project
@@ -54,6 +72,7 @@ html_additional_pages = {"index": "start.html"}
 html_sourcelink_suffix = ""
 html_show_copyright = False
 html_use_index = False
+html_domain_indices = False
 smartquotes = False  # the text stays as it was written
 pygments_style = "a11y-high-contrast-light"
 pygments_dark_style = "a11y-high-contrast-dark"
@@ -64,6 +83,18 @@ def prepare(app: Sphinx, docname: str, source: list[str]) -> None:
     if docname == root_doc:
         source[0] += "\n" + (DOCS / "contents.md").read_text(encoding="utf-8")
     source[0] = source[0].replace(MARK, "")
+
+
+def as_google_style(app: Sphinx, what: str, name: str, obj: object, options, lines: list[str]) -> None:
+    """Put the fields of a dataclass under a heading; escape what is markup elsewhere, as the star in "(N, *S)"."""
+    fields = "|".join(getattr(obj, "__dataclass_fields__", ["-"]))
+    text = re.sub(rf"(?<=\.) (?=(?:{fields}): )", "\n", "\n".join(lines))
+    listed = re.search(rf"(?<=\n\n)(?:{fields})(?:, \w+)*: .+(?:\n.+)*", text)
+    if listed:
+        text = text.replace(listed[0], f"Attributes:\n{indent(listed[0], '    ')}")
+    examples = r">>> .+(?:\n.+)*"
+    escaped = re.sub(rf"{examples}|(`+).*?\1|([*|]|_(?!\w))", lambda m: f"\\{m[2]}" if m[2] else m[0], text)
+    lines[:] = escaped.split("\n")
 
 
 def improve_outputs(app: Sphinx, document: nodes.document) -> None:
@@ -117,6 +148,7 @@ def block_maths(translator, node: nodes.math_block) -> None:
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the hooks; Sphinx calls it."""
     app.connect("source-read", prepare)
+    app.connect("autodoc-process-docstring", as_google_style, priority=400)  # before napoleon
     app.connect("doctree-read", improve_outputs)
     app.connect("doctree-read", fold_code_of_sentences)
     app.add_html_math_renderer("mathml", (inline_maths, None), (block_maths, None))

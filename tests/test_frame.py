@@ -14,11 +14,13 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
+import helpers
 from benchmarks.specificity import headline
 from helpers.run import notebook_files
 
 ROOT = Path(__file__).resolve().parent.parent
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT, CONTRACTS = PYPROJECT["project"], PYPROJECT["tool"]["importlinter"]["contracts"]
 
 # conda-forge's name -> the name in pyproject.toml, where they differ.
 CONDA_NAMES = {"pytorch": "torch", "matplotlib-base": "matplotlib"}
@@ -125,7 +127,7 @@ def test_makefile_has_the_target(target):
 def test_bare_make_lists_every_target():
     listed = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for target in targets():
-        assert re.search(rf"^  {target} +\S", listed, re.M), f"make help does not tell what {target} does"
+        assert re.search(rf"^  {target} +\S", listed, re.M), f"make help does not say what {target} does"
 
 
 def test_readme_commands_exist():
@@ -133,8 +135,36 @@ def test_readme_commands_exist():
     # In code only: "make sure" is no command.
     code = "\n".join(re.findall(r"```.*?```|`[^`\n]+`", readme, re.S))
     named = set(re.findall(r"\bmake ([a-z][a-z-]*)", code))
-    assert {"run", "test"} <= named, "README.md must tell `make run` and `make test`"
-    assert named <= targets(), f"README.md tells make {', '.join(sorted(named - targets()))}: no such target"
+    assert {"run", "test"} <= named, "README.md must name `make run` and `make test`"
+    assert named <= targets(), f"README.md names make {', '.join(sorted(named - targets()))}: no such target"
+
+
+def drawing(name: str) -> str:
+    """The drawing of the house in README or CONTRIBUTING."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    (found,) = re.findall(r"^```\n(notebooks/ .*?)^```$", text, re.M | re.S)
+    return found
+
+
+def test_the_drawing_of_the_house_is_one_and_true():
+    assert drawing("README.md") == drawing("CONTRIBUTING.md")
+    folders = re.findall(r"^(\w+)/ ", drawing("README.md"), re.M)
+    written = {".py", ".md", ".ipynb"}
+    assert set(folders) == {
+        folder.name
+        for folder in ROOT.iterdir()
+        if not folder.name.startswith(".") and folder.is_dir() and folder.name not in ("build", "dist")
+        if any(path.suffix in written for path in folder.iterdir())
+    }
+
+
+def test_the_rooms_that_are_drawn_are_those_that_the_linter_holds_apart():
+    drawn = re.findall(r"^  (\w+)/ +(.+)$", drawing("README.md"), re.M)
+    assert re.findall(r"^    (\w+) +(.+)$", helpers.__doc__, re.M) == drawn
+    rooms = [room for room, _ in drawn]
+    assert set(rooms) == {path.parent.name for path in (ROOT / "helpers").glob("*/__init__.py")}
+    layers = CONTRACTS[0]["layers"]
+    assert [layer for layer in layers if layer in rooms] == rooms
 
 
 def test_makefile_refuses_an_old_python_in_words(tmp_path):
@@ -143,11 +173,11 @@ def test_makefile_refuses_an_old_python_in_words(tmp_path):
     old.chmod(0o755)
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         (tmp_path / name).write_bytes((ROOT / name).read_bytes())
-    for python, told in ((old, "Python 3.9.1; needed: Python 3.11"), ("no-such-python", "not found")):
+    for python, words in ((old, "Python 3.9.1; needed: Python 3.11"), ("no-such-python", "not found")):
         command = ["make", "setup", f"PYTHON={python}"]
         outcome = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
         assert outcome.returncode != 0
-        assert told in outcome.stderr
+        assert words in outcome.stderr
     assert not (tmp_path / ".venv").exists()
 
 
