@@ -321,7 +321,8 @@ class Layer(Coordinates):
             if reference.stride(0) == 0 and not forward.arguments:
                 # the same for all examples, and so is what the model makes of it
                 reference = reference[:1]
-            inner = replace(inner, reference=parts.activations(reference))
+            carried = parts.activations(reference)
+            inner = replace(inner, reference=lambda _: carried)
         return inner.chart(activations, parts)
 
 
