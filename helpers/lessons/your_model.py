@@ -29,33 +29,11 @@ from helpers.measure.peers import GradCam, Gradient, Peer
 from helpers.measure.sanity import randomised
 from helpers.saliency import stages
 from helpers.zoo.classifiers import LITE0, RANDOM, Classifier, load_classifier
-from helpers.zoo.networks import Normalised, predict, taking
+from helpers.zoo.networks import Preprocessed, predict, taking, with_normalisation
 from helpers.zoo.photographs import BUNDLED, load_photo, photo_folder, photograph
 
 IMAGENET = "imagenet"
 SUFFIXES = (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-
-
-class Preprocessed(nn.Module):
-    """A model behind a preprocessing of its own, so that it speaks pixel values in [0, 1].
-
-    Args:
-        preprocessing: from pixel values (N, 3, S, S) to the model's inputs (N, C, H, W); differentiable.
-        model: from those to outputs (N, K).
-
-    Example:
-        >>> grey = Preprocessed(lambda pixels: pixels.mean(1, keepdim=True), nn.Flatten())
-        >>> grey(torch.ones(2, 3, 4, 4)).shape
-        torch.Size([2, 16])
-    """
-
-    def __init__(self, preprocessing: Callable[[Tensor], Tensor], model: nn.Module):
-        super().__init__()
-        self.preprocessing, self.model = preprocessing, model
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Outputs (N, K) for pixel values in [0, 1], shape (N, 3, S, S)."""
-        return self.model(self.preprocessing(pixels))
 
 
 def bring(
@@ -94,7 +72,7 @@ def bring(
             `require_explainable` raises.
         TypeError: no function, or a function that returns something else.
         FileNotFoundError: no file with class names.
-        RuntimeError: weights that could not be had without a network; a function that raised.
+        RuntimeError: weights that could not be downloaded; a function that raised.
 
     Example:
         >>> found = bring("torchvision.models:squeezenet1_1", side=32)
@@ -106,19 +84,18 @@ def bring(
             raise ValueError(
                 f"{argument}: expected no number, one, or three (red, green, blue); got {len(value)}: {value!r}."
             )
-    if isinstance(side, bool) or not isinstance(side, int) or side < 0:
-        raise ValueError(
-            f"side: expected pixels a side, an integer, 0 for that of the weights; got {side!r}."
-        )
+    require_count("side", side, 0, "pixels a side; 0: that of the weights")
     place = _device(device)
     if isinstance(name, str) and ":" in name and not name.startswith(RANDOM):
         found = _from_function(name, side, mean, std)
     else:
         found = load_classifier(name, seed, show_progress)
         if len(mean) or len(std):
-            inner = found.model
-            shift, scale = list(mean) or inner.mean.flatten(), list(std) or inner.std.flatten()
-            found = replace(found, model=Normalised(inner.model, shift, scale))
+            known = found.model.preprocessing
+            normalised = with_normalisation(
+                found.model.model, list(mean) or known.mean, list(std) or known.std
+            )
+            found = replace(found, model=normalised)
         found = replace(found, size=side or found.size)
     model = found.model.float().eval().requires_grad_(False).to(place)
     generator = torch.Generator().manual_seed(seed)
@@ -242,7 +219,8 @@ def _from_function(name: str, side: int, mean: Sequence[float], std: Sequence[fl
         )
     _require_one_input(model)
     if preprocessing is None:
-        return Classifier(name, Normalised(model, list(mean) or 0.0, list(std) or 1.0), (), _size(name, side))
+        normalised = with_normalisation(model, list(mean) or 0.0, list(std) or 1.0)
+        return Classifier(name, normalised, (), _size(name, side))
     if len(mean) or len(std):
         raise ValueError(
             f"mean, std: expected none, because {name} returns a preprocessing of its own; got {mean!r}, {std!r}."
@@ -250,7 +228,7 @@ def _from_function(name: str, side: int, mean: Sequence[float], std: Sequence[fl
     if all(hasattr(preprocessing, part) for part in ("mean", "std", "crop_size")):
         # torchvision's: resizing and cutting out are done when the photo is read, at the size that is wanted
         size = side or preprocessing.crop_size[0]
-        return Classifier(name, Normalised(model, preprocessing.mean, preprocessing.std), (), size)
+        return Classifier(name, with_normalisation(model, preprocessing.mean, preprocessing.std), (), size)
     size = _size(name, side)
     _require_preprocessing(name, preprocessing, size)
     return Classifier(name, Preprocessed(preprocessing, model), (), size)
@@ -318,7 +296,7 @@ def _required(function: Callable) -> list[str]:
 
 
 def _require_one_input(model: nn.Module) -> None:
-    inner = model.model if isinstance(model, (Normalised, Preprocessed)) else model
+    inner = model.model if isinstance(model, Preprocessed) else model
     needed = _required(inner.forward)
     if len(needed) > 1:
         raise ValueError(
@@ -335,7 +313,7 @@ def _require_preprocessing(name: str, preprocessing: Callable, side: int) -> Non
     except Exception as error:  # whatever one's own code raises
         raise ValueError(
             f"preprocessing: expected the one of {name} to take {takes}; it raised {type(error).__name__}: "
-            f"{error}. The photo is read and cut out already: leave out ToTensor() and what wants a PIL image."
+            f"{error}. The photo is read and cut out already: leave out ToTensor() and whatever takes a PIL image."
         ) from error
     if not isinstance(came, Tensor) or came.ndim != 4 or len(came) != 2 or not came.is_floating_point():
         what = (
@@ -523,8 +501,7 @@ def image_set(folder: str | Path = "", limit: int = 0, classes: int | None = Non
         >>> image_set().names[:3]  # the bundled photographs
         ('chelsea', 'coffee', 'rocket')
     """
-    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
-        raise ValueError(f"limit: expected an integer, 0 for all; got {limit!r}.")
+    require_count("limit", limit, 0, "0: all")
     if not str(folder):
         found = ImageSet(tuple(BUNDLED), tuple(BUNDLED), None)
     else:
@@ -651,17 +628,17 @@ def own_grids(
     require_count("count", count)
     if not 0 <= confidence <= 1:
         raise ValueError(f"confidence: expected a probability, from 0 to 1; got {confidence!r}.")
-    if isinstance(cell, bool) or not isinstance(cell, int) or cell < 0:
-        raise ValueError(
-            f"cell: expected pixels a side, an integer, 0 for half of the model's; got {cell!r}."
-        )
+    require_count("cell", cell, 0, "pixels a side; 0: half of the model's")
     cell = cell or classifier.size // 2
     pixels, kept, _ = images.stack(cell)
     pixels = pixels.to(device_of(classifier.model))
     wrap = partial(taking, classifier.model, size=classifier.size)
     probabilities = predict(wrap(pixels), pixels, batch_size).softmax(1)
     if images.labels is None:
-        targets, source = probabilities.argmax(1), "the model's own first class, for want of a labels.csv"
+        targets, source = (
+            probabilities.argmax(1),
+            "the model's own first class, because there is no labels.csv",
+        )
     else:
         targets = torch.tensor([images.labels[number] for number in kept]).to(pixels.device)
         source = "that of labels.csv"

@@ -9,6 +9,7 @@ from scipy.stats import rankdata
 from torch import Tensor
 from torch.nn import functional
 
+from helpers.checks import require_count
 from helpers.saliency import reduce
 
 
@@ -59,16 +60,11 @@ def pool(saliency: Tensor, square: int) -> Tensor:
                 [10.5000, 12.5000]])
     """
     height, width = _plane("saliency", saliency)
-    if (
-        isinstance(square, bool)
-        or not isinstance(square, int)
-        or square < 1
-        or height % square
-        or width % square
-    ):
+    require_count("square", square)
+    if height % square or width % square:
         raise ValueError(
             f"square: expected an integer of at least 1 that divides the map's {height} x {width} pixels; "
-            f"got {square!r}."
+            f"got {square}."
         )
     planes = saliency.reshape(-1, 1, height, width)
     return functional.avg_pool2d(planes, square).reshape(

@@ -25,24 +25,14 @@ from dataclasses import KW_ONLY, dataclass, field
 
 import numpy as np
 import torch
-from captum.attr import (
-    InputXGradient,
-    LayerGradCam,
-    NoiseTunnel,
-    Saliency,
-)
-from captum.attr import (
-    IntegratedGradients as CaptumIntegratedGradients,
-)
-from captum.attr import (
-    Occlusion as CaptumOcclusion,
-)
+from captum import attr
 from skimage.filters import sobel
 from torch import Tensor, nn
 
-from helpers.checks import require_count, require_finite, require_width
+from helpers.checks import require_count, require_finite, require_images, require_width
 from helpers.saliency import Logit, Score, fitted, gaussian_blur
 from helpers.saliency.coordinates import like
+from helpers.saliency.cut import hooked
 from helpers.saliency.inputs import checked_inputs, warn_of_training
 from helpers.saliency.model import Forward
 from helpers.saliency.scores import as_score, class_indices, rows_score
@@ -166,7 +156,7 @@ class Gradient(Peer):
     magnitude: bool = True
 
     def map_of(self, scored, inputs, rows, most):
-        return Saliency(scored).attribute(inputs, abs=self.magnitude, additional_forward_args=(rows,))
+        return attr.Saliency(scored).attribute(inputs, abs=self.magnitude, additional_forward_args=(rows,))
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,7 +171,7 @@ class InputTimesGradient(Peer):
     """
 
     def map_of(self, scored, inputs, rows, most):
-        return InputXGradient(scored).attribute(inputs, additional_forward_args=(rows,))
+        return attr.InputXGradient(scored).attribute(inputs, additional_forward_args=(rows,))
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,7 +209,7 @@ class SmoothGrad(Peer):
     def map_of(self, scored, inputs, rows, most):
         with torch.random.fork_rng(range(torch.cuda.device_count())):
             torch.manual_seed(self.seed)
-            mean = NoiseTunnel(Saliency(scored)).attribute(
+            mean = attr.NoiseTunnel(attr.Saliency(scored)).attribute(
                 inputs,
                 nt_type="smoothgrad",
                 nt_samples=self.samples,
@@ -261,7 +251,7 @@ class IntegratedGradients(Peer):
         require_count("IntegratedGradients(steps)", self.steps)
 
     def map_of(self, scored, inputs, rows, most):
-        return CaptumIntegratedGradients(scored).attribute(
+        return attr.IntegratedGradients(scored).attribute(
             inputs,
             like("IntegratedGradients(reference)", self.reference, inputs.detach()),
             n_steps=self.steps,
@@ -306,23 +296,18 @@ class GradCam(Peer):
             )
 
     def map_of(self, scored, inputs, rows, most):
-        shapes = []
-
-        def note(module, arguments, output):
-            shapes.append(tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__)
+        def check(module, arguments, output):
             if inputs.ndim != 4 or not isinstance(output, Tensor) or output.ndim != 4:
+                came = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
                 raise ValueError(
                     "GradCam(layer): expected images (N, C, H, W) and a module that returns feature maps "
-                    f"(N, c, h, w); got inputs {tuple(inputs.shape)} and {shapes[-1]} of a "
+                    f"(N, c, h, w); got inputs {tuple(inputs.shape)} and {came} of a "
                     f"{type(module).__name__}. Name a convolution or the block around it."
                 )
 
-        handle = self.layer.register_forward_hook(note)
-        try:
-            grad_cam = LayerGradCam(scored, self.layer)
+        with hooked(self.layer, check):
+            grad_cam = attr.LayerGradCam(scored, self.layer)
             return grad_cam.attribute(inputs, additional_forward_args=(rows,), relu_attributions=self.relu)
-        finally:
-            handle.remove()
 
 
 @dataclass(frozen=True, eq=False)
@@ -375,7 +360,7 @@ class Occlusion(Peer):
         window, stride = self.sizes(inputs)
         channels = inputs.shape[1:2] if inputs.ndim > 2 else ()
         places = inputs.ndim - 1 - len(channels)
-        attribution = CaptumOcclusion(scored).attribute(
+        attribution = attr.Occlusion(scored).attribute(
             inputs.detach(),
             sliding_window_shapes=(*channels, *[window] * places),
             strides=(*channels, *[stride] * places),
@@ -554,13 +539,10 @@ def standard_peers(
         >>> list(standard_peers(network, network.features, reference=0.0))
         ['gradient', 'input x gradient', 'SmoothGrad', 'Integrated Gradients', 'Grad-CAM', 'Occlusion']
     """
-    layers = (
-        {f"Grad-CAM, {name}": module for name, module in layer.items()}
-        if isinstance(layer, Mapping)
-        else {}
-        if layer is None
-        else {"Grad-CAM": layer}
-    )
+    if isinstance(layer, Mapping):
+        layers = {f"Grad-CAM, {name}": module for name, module in layer.items()}
+    else:
+        layers = {} if layer is None else {"Grad-CAM": layer}
     return {
         "gradient": Gradient(model, score=score),
         "input x gradient": InputTimesGradient(model, score=score),
@@ -569,17 +551,3 @@ def standard_peers(
         **{name: GradCam(model, module, score=score) for name, module in layers.items()},
         "Occlusion": Occlusion(model, reference, window, stride, score=score),
     }
-
-
-def require_images(name: str, inputs: Tensor) -> None:
-    """Raises ValueError unless the inputs have the shape of images.
-
-    Example:
-        >>> import torch
-        >>> require_images("SobelEdges", torch.zeros(2, 30))
-        Traceback (most recent call last):
-            ...
-        ValueError: SobelEdges: expected images of shape (N, C, H, W); got (2, 30).
-    """
-    if inputs.ndim != 4:
-        raise ValueError(f"{name}: expected images of shape (N, C, H, W); got {tuple(inputs.shape)}.")

@@ -16,6 +16,7 @@ for a model (for example `helpers.saliency.presets.digits`), because methods hol
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Protocol
 
 import numpy as np
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from helpers.measure.maps import overlap, smooth, spearman, sum_channels
+from helpers.saliency.cut import hooked
 from helpers.saliency.scores import class_indices
 from helpers.zoo.networks import predict
 
@@ -87,13 +89,10 @@ def weight_layers(model: nn.Module, inputs: Tensor) -> list[list[str]]:
         if module not in called:
             called.append(module)
 
-    handles = [module.register_forward_hook(note) for module in own]
-    try:
-        with torch.no_grad():
-            model(inputs[:1])
-    finally:
-        for handle in handles:
-            handle.remove()
+    with torch.no_grad(), ExitStack() as stack:
+        for module in own:
+            stack.enter_context(hooked(module, note))
+        model(inputs[:1])
     layers: list[list[str]] = []
     for module in called:
         if layers and isinstance(module, _NORMS):

@@ -18,7 +18,7 @@ from torchvision import models
 
 from helpers.checks import require_count
 from helpers.zoo.datasets import CACHE_FOLDER
-from helpers.zoo.networks import Normalised, predict
+from helpers.zoo.networks import Preprocessed, predict, with_normalisation
 from helpers.zoo.photographs import Bundled, bundled_content
 
 LITE0 = "efficientnet_lite0"
@@ -48,13 +48,13 @@ class Classifier:
     Example:
         >>> import torch
         >>> network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
-        >>> colours = Classifier("colours", Normalised(network, 0.5, 0.5), ("red", "green", "blue"), size=8)
+        >>> colours = Classifier("colours", with_normalisation(network, 0.5, 0.5), ("red", "green", "blue"), size=8)
         >>> colours.class_names[colours.model(torch.tensor([0.1, 0.9, 0.2]).reshape(1, 3, 1, 1)).argmax()]
         'green'
     """
 
     name: str
-    model: Normalised
+    model: Preprocessed
     class_names: tuple[str, ...]
     size: int
 
@@ -86,7 +86,7 @@ def load_classifier(name: str = LITE0, seed: int = 0, show_progress: bool = True
     Raises:
         ValueError: an unknown name (tells the nearest one), or a weights file with another checksum.
         FileNotFoundError: the package with the weights of EfficientNet-Lite0 is not installed.
-        RuntimeError: the weights could not be had; names the cause and the ways without a network.
+        RuntimeError: the weights could not be downloaded; names the cause and the ways without a network.
 
     Example:
         >>> import torch
@@ -126,7 +126,7 @@ def load_classifier(name: str = LITE0, seed: int = 0, show_progress: bool = True
         # Untrained vision transformers come in their builder's size, which need not be that of the weights.
         size = getattr(network, "image_size", pixels.crop_size[0])
         mean, std, class_names = pixels.mean, pixels.std, weights.meta["categories"]
-    model = Normalised(network, mean, std).eval().requires_grad_(False)
+    model = with_normalisation(network, mean, std).eval().requires_grad_(False)
     return Classifier(name, model, tuple(class_names), size)
 
 
@@ -147,7 +147,7 @@ def top_classes(classifier: Classifier, images: Tensor, k: int = 5, batch_size: 
     Example:
         >>> import torch
         >>> network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
-        >>> colours = Classifier("colours", Normalised(network, 0.5, 0.5), ("red", "green", "blue"), size=8)
+        >>> colours = Classifier("colours", with_normalisation(network, 0.5, 0.5), ("red", "green", "blue"), size=8)
         >>> list(top_classes(colours, torch.tensor([0.1, 0.9, 0.2]).reshape(3, 1, 1), k=2)["name"])
         ['green', 'blue']
     """
@@ -240,6 +240,6 @@ def _trained(architecture: str, weights, show_progress: bool) -> nn.Module:
             return models.get_model(architecture, weights=weights, progress=show_progress)
     except (OSError, HTTPException, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise RuntimeError(
-            f"load_classifier: the weights of {architecture} are not in {file} and could not be had from "
+            f"load_classifier: the weights of {architecture} are not in {file} and could not be downloaded from "
             f"{weights.url}: {error} Allow the download on a machine with a network. {offline}"
         ) from error

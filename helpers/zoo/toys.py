@@ -127,9 +127,7 @@ def _toy(name: str, story: str, score: Callable[..., Tensor], point: tuple, refe
         return score(*(x[:, i] for i in range(len(point))))[:, None]
 
     names = tuple(f"x{i}" for i in range(1, len(point) + 1))
-    return Toy(
-        name, story, function, _row(*point), reference=_row(*reference), feature_names=names, **rest
-    )
+    return Toy(name, story, function, _row(*point), reference=_row(*reference), feature_names=names, **rest)
 
 
 def _saturated_sum() -> Toy:

@@ -105,9 +105,9 @@ def test_mean_and_std_take_the_place_of_those_of_the_weights():
         bring("random:resnet18", side=64),
         bring("random:resnet18", side=64, mean=[0.5], std=[0.25]),
     )
-    assert other.model.mean.flatten().tolist() == [0.5]
-    assert torch.equal(other.model.std, torch.full((1, 1, 1), 0.25))
-    assert torch.equal(plain.model.mean.flatten(), torch.tensor([0.485, 0.456, 0.406]))
+    assert other.model.preprocessing.mean == [0.5]
+    assert other.model.preprocessing.std == [0.25]
+    assert plain.model.preprocessing.mean == [0.485, 0.456, 0.406]
     again = bring("random:resnet18", side=64, mean=[0.485, 0.456, 0.406])  # the std stays that of the weights
     assert torch.equal(again.model(pixels(2, 64)), plain.model(pixels(2, 64)))
 
@@ -123,7 +123,7 @@ def test_without_a_network_it_says_what_to_do(monkeypatch, tmp_path):
     def offline(*args, **options):
         raise URLError("no network here")
 
-    monkeypatch.setattr("helpers.zoo.datasets.CACHE_FOLDER", tmp_path)
+    monkeypatch.setattr("helpers.zoo.classifiers.CACHE_FOLDER", tmp_path)
     monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
     with pytest.raises(RuntimeError, match=r"(?s)no network here.*Without a network.*random:resnet18"):
         bring("resnet18", show_progress=False)
@@ -182,7 +182,7 @@ def test_torchvisions_preprocessing_brings_mean_std_and_size(function):
     name = function(code)
     found = bring(name)
     assert found.size == 224
-    assert torch.allclose(found.model.mean.flatten(), torch.tensor([0.485, 0.456, 0.406]))
+    assert found.model.preprocessing.mean == [0.485, 0.456, 0.406]
     assert bring(name, side=SIDE).size == SIDE
 
 
