@@ -1,6 +1,8 @@
 """Checks of arguments, one error text each."""
 
+import difflib
 import math
+from collections.abc import Iterable
 
 
 def require_count(name: str, value: int, least: int = 1, hint: str = "") -> None:
@@ -69,3 +71,14 @@ def require_images(name: str, inputs, remedy: str = "") -> None:
     if inputs.ndim != 4:
         got = tuple(inputs.shape)
         raise ValueError(f"{name}: expected images of shape (N, C, H, W); got {got}. {remedy}".rstrip())
+
+
+def did_you_mean(name, known: Iterable[str], otherwise: str = "", prefix: str = "") -> str:
+    """The end of an error message about an unknown name: the nearest known one, after a prefix; or something else.
+
+    Example:
+        >>> did_you_mean("cofee", ["chelsea", "coffee"]), did_you_mean("?", ["chelsea"], " Try none.")
+        (" Did you mean 'coffee'?", ' Try none.')
+    """
+    near = difflib.get_close_matches(str(name), known, n=1)
+    return f" Did you mean {prefix + near[0]!r}?" if near else otherwise

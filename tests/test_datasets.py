@@ -141,7 +141,7 @@ def test_ring_noise_is_per_coordinate():
 
 @pytest.mark.parametrize("make", [two_moons, ring])
 def test_sampling_says_what_is_wrong(make):
-    with pytest.raises(ValueError, match="samples to be at least 8.*got 4"):
+    with pytest.raises(ValueError, match=r"\(samples\): expected an integer of at least 8.*got 4"):
         make(samples=4)
     for noise in (-0.1, float("nan"), float("inf")):
         with pytest.raises(ValueError, match=f"noise to be finite and not negative, got {noise}"):

@@ -50,9 +50,9 @@ def test_kernel_machine_says_what_is_wrong():
     with pytest.raises(ValueError, match=r"dual_coefficients \(S,\), got \(3, 2\) and \(2,\)"):
         KernelMachine(vectors, coefficients[:2], 0.0, 1.0)
     for gamma in (0.0, -1.0, float("nan")):
-        with pytest.raises(ValueError, match=f"gamma to be positive and finite, got {gamma}"):
+        with pytest.raises(ValueError, match=rf"\(gamma\): expected a finite number above 0; got {gamma}"):
             KernelMachine(vectors, coefficients, 0.0, gamma)
-        with pytest.raises(ValueError, match=f"gamma to be positive and finite, got {gamma}"):
+        with pytest.raises(ValueError, match=rf"\(gamma\): expected a finite number above 0; got {gamma}"):
             KernelMachine.fit(torch.zeros(2, 2), torch.tensor([0, 1]), gamma=gamma)
     with pytest.raises(ValueError, match=r"inputs of shape \(N, 2\), got \(4, 3\)"):
         KernelMachine(vectors, coefficients, 0.0, 1.0)(torch.zeros(4, 3))

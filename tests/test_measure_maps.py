@@ -146,13 +146,12 @@ def test_spearman_is_scipys_and_0_for_a_constant_map():
 # ---- preparing maps ----------------------------------------------------------------------------------------
 
 
-def test_sum_channels_positive_and_pool():
+def test_sum_channels_and_pool():
     colour = torch.tensor([[[[1.0]], [[-3.0]]]])
     assert sum_channels(colour).tolist() == [[[-2.0]]]
     assert sum_channels(colour[:, 0]).tolist() == [[[1.0]]]
     with pytest.raises(ValueError, match=r"attribution: expected shape.*got \(2,\)"):
         sum_channels(torch.zeros(2))
-    assert measure_maps.positive(torch.tensor([-1.0, 2.0])).tolist() == [0.0, 2.0]
     squares = measure_maps.pool(torch.arange(16.0).reshape(4, 4), 2)
     assert squares.tolist() == [[2.5, 4.5], [10.5, 12.5]]
     assert measure_maps.pool(torch.zeros(3, 5, 4, 8), 4).shape == (3, 5, 1, 2)

@@ -188,8 +188,8 @@ def test_torchvisions_preprocessing_brings_mean_std_and_size(function):
 
 REFUSED_FUNCTIONS = {
     "no such module": (lambda f: "no_such_module:build", ValueError, "no_such_module.py is not there"),
-    "near module": (lambda f: f().replace(":build", "x:build"), ValueError, "did you mean 'tiny_"),
-    "no such function": (lambda f: f(name="biuld"), ValueError, "did you mean 'build'"),
+    "near module": (lambda f: f().replace(":build", "x:build"), ValueError, "Did you mean 'tiny_"),
+    "no such function": (lambda f: f(name="biuld"), ValueError, "Did you mean 'build'"),
     "a path": (lambda f: "folder/mine.py:build", ValueError, "no '.py'"),
     "broken module": (
         lambda f: f("import no_such_package"),
@@ -242,7 +242,7 @@ def test_two_preprocessings_and_numbers_that_fit_no_image(function):
     twice = function("def build(): return network(), lambda pixels: pixels")
     with pytest.raises(ValueError, match="returns a preprocessing of its own"):
         bring(twice, side=SIDE, mean=[0.5])
-    with pytest.raises(ValueError, match=r"mean: expected no number, one, or three.*got 2"):
+    with pytest.raises(ValueError, match=r"mean: expected one number, three .*, or none; got 2"):
         bring(function(), side=SIDE, mean=[0.5, 0.5])
     with pytest.raises(ValueError, match=r"std.*positive"):
         bring(function(), side=SIDE, std=[0.0])

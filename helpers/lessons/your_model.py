@@ -1,19 +1,18 @@
 """Bring your own: a model by its name, a folder of images, names for the classes, and what must hold for them.
 
 Everything is explained in one unit: pixel values in [0, 1], red, green, blue, (N, 3, S, S). What the model
-wants besides (normalisation, grey values, another size) is its preprocessing, which becomes a part of the
-model; so a map lies on the pixels that are shown, whatever comes between.
+needs besides (normalisation, grey values, another size) is its preprocessing, which becomes a part of the
+model; so a map lies on the pixels that are shown, not on what comes between.
 
 What cannot be explained is refused with words before anything is computed (`require_explainable`).
 """
 
-import difflib
 import hashlib
 import importlib
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from helpers.checks import require_count
+from helpers.checks import did_you_mean, require_count
 from helpers.measure.grids import CELLS, Grids, confident, make_grids
 from helpers.measure.peers import GradCam, Gradient, Peer
 from helpers.measure.sanity import randomised
@@ -67,7 +66,7 @@ def bring(
         show_progress: whether a download shows a progress bar.
 
     Raises:
-        ValueError: an unknown name (tells the nearest), a module that cannot be imported or has no such
+        ValueError: an unknown name (the message names the nearest), a module that cannot be imported or has no such
             function, another number of class names than of classes, a device that is not there, and what
             `require_explainable` raises.
         TypeError: no function, or a function that returns something else.
@@ -82,7 +81,7 @@ def bring(
     for argument, value in (("mean", mean), ("std", std)):
         if len(value) not in (0, 1, 3):
             raise ValueError(
-                f"{argument}: expected no number, one, or three (red, green, blue); got {len(value)}: {value!r}."
+                f"{argument}: expected one number, three (red, green, blue), or none; got {len(value)}: {value!r}."
             )
     require_count("side", side, 0, "pixels a side; 0: that of the weights")
     place = _device(device)
@@ -195,7 +194,7 @@ def _working_folder() -> Iterator[None]:
 
 
 def _from_function(name: str, side: int, mean: Sequence[float], std: Sequence[float]) -> Classifier:
-    """The model that a function of one's own returns."""
+    """The model that a user's function returns."""
     if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name):
         raise ValueError(
             f"model: expected 'module:function', such as 'my_models:build' for the function build in "
@@ -205,7 +204,7 @@ def _from_function(name: str, side: int, mean: Sequence[float], std: Sequence[fl
         function = _function(*name.split(":"))
         try:
             made = function()
-        except Exception as error:  # whatever one's own code raises
+        except Exception as error:  # a user's code may raise anything
             raise RuntimeError(
                 f"model: {name} raised {type(error).__name__}: {error}. It is called without arguments, in the "
                 "working folder; weights are its own business: without a network, load them from a file."
@@ -249,26 +248,22 @@ def _function(module: str, function: str) -> Callable:
         if known and (Path.cwd() / f"{module.replace('.', '/')}.py").is_file():
             # It may have been edited meanwhile, or be another folder's module of the same name.
             found = importlib.reload(found)
-    except Exception as error:  # whatever one's own code raises
+    except Exception as error:  # a user's code may raise anything
         if isinstance(error, ModuleNotFoundError) and module.startswith(error.name or "?"):
-            near = difflib.get_close_matches(module, [path.stem for path in Path.cwd().glob("*.py")], n=1)
+            here = [path.stem for path in Path.cwd().glob("*.py")]
+            missing = f" {module.replace('.', '/')}.py is not there."
             raise ValueError(
-                f"model: expected a module {module!r} in the working folder or an installed package, found none"
-                + (
-                    f"; did you mean {near[0]!r}?"
-                    if near
-                    else f" ({module.replace('.', '/')}.py is not there)."
-                )
+                f"model: expected a module {module!r} in the working folder or an installed package, found none."
+                + did_you_mean(module, here, missing)
             ) from error
         raise ValueError(
             f"model: the module {module!r} cannot be imported: {type(error).__name__}: {error}."
         ) from error
     if not hasattr(found, function):
         known = [key for key, value in vars(found).items() if callable(value) and not key.startswith("_")]
-        near = difflib.get_close_matches(function, known, n=1)
         raise ValueError(
-            f"model: expected a function {function!r} in the module {module!r}, found none"
-            + (f"; did you mean {near[0]!r}?" if near else f" (it has: {', '.join(known) or 'no function'}).")
+            f"model: expected a function {function!r} in the module {module!r}, found none."
+            + did_you_mean(function, known, f" It has: {', '.join(known) or 'no function'}.")
         )
     made = getattr(found, function)
     if isinstance(made, nn.Module) or not callable(made):
@@ -310,7 +305,7 @@ def _require_preprocessing(name: str, preprocessing: Callable, side: int) -> Non
     takes = f"pixel values in [0, 1], a tensor of shape (N, 3, {side}, {side})"
     try:
         came = preprocessing(pixels)
-    except Exception as error:  # whatever one's own code raises
+    except Exception as error:  # a user's code may raise anything
         raise ValueError(
             f"preprocessing: expected the one of {name} to take {takes}; it raised {type(error).__name__}: "
             f"{error}. The photo is read and cut out already: leave out ToTensor() and whatever takes a PIL image."
@@ -329,7 +324,7 @@ def _logits(model: nn.Module, inputs: Tensor) -> Tensor:
     """Outputs (N, K), K >= 2, finite; everything else raises ValueError."""
     try:
         outputs = model(inputs)
-    except Exception as error:  # whatever the model raises
+    except Exception as error:  # a model may raise anything
         raise ValueError(
             f"model: expected it to take images of shape {tuple(inputs.shape)}; it raised "
             f"{type(error).__name__}: {error}. Set side to the size that it takes; a model of grey images needs a "
@@ -453,8 +448,18 @@ class ImageSet:
             return hashlib.sha256(source.read_bytes()).hexdigest()
         return BUNDLED[source].sha256
 
+    def read(self, side: int, numbers: Iterable[int]) -> tuple[dict[int, Tensor], dict[str, str]]:
+        """Those images that can be read, by number, as `load` gives them; and name -> reason of the others."""
+        images, skipped = {}, {}
+        for number in numbers:
+            try:
+                images[number] = self.load(number, side)
+            except (OSError, ValueError) as error:
+                skipped[self.names[number]] = str(error)
+        return images, skipped
+
     def stack(
-        self, side: int, numbers: Sequence[int] | None = None
+        self, side: int, numbers: Iterable[int] | None = None
     ) -> tuple[Tensor, list[int], dict[str, str]]:
         """Several images at once; those that cannot be read are left out and named.
 
@@ -467,19 +472,13 @@ class ImageSet:
         Raises:
             ValueError: none of them can be read.
         """
-        images, kept, skipped = [], [], {}
-        for number in range(len(self)) if numbers is None else numbers:
-            try:
-                images.append(self.load(number, side))
-                kept.append(number)
-            except (OSError, ValueError) as error:
-                skipped[self.names[number]] = str(error)
+        images, skipped = self.read(side, range(len(self)) if numbers is None else numbers)
         if not images:
             raise ValueError(
                 f"images: expected at least one that can be read; of {len(skipped)} none can. The first: "
                 f"{next(iter(skipped.values()), 'there are none')}"
             )
-        return torch.stack(images), kept, skipped
+        return torch.stack(list(images.values())), list(images), skipped
 
 
 def image_set(folder: str | Path = "", limit: int = 0, classes: int | None = None) -> ImageSet:
@@ -494,7 +493,7 @@ def image_set(folder: str | Path = "", limit: int = 0, classes: int | None = Non
 
     Raises:
         FileNotFoundError: no such folder, or an image of labels.csv that is not there.
-        ValueError: no images in it, a label of K or more, a limit that is no such number, and what
+        ValueError: no images in it, a label of K or more, a limit below 0, and what
             `photo_folder` raises.
 
     Example:
@@ -558,7 +557,7 @@ def untrained(model: nn.Module, seed: int = 0) -> nn.Module:
     """A deep copy of the model with all of its parameters at random (Adebayo et al. 2018, arXiv 1810.03292).
 
     Drawn anew where a module knows how (`helpers.measure.sanity.randomised`); in those that do not (a transformer's
-    tokens and attention, scales of one's own) each parameter's values change places at random.
+    tokens and attention, a user's own parameters) each parameter's values change places at random.
 
     Args:
         seed: of both.
@@ -583,7 +582,7 @@ def untrained(model: nn.Module, seed: int = 0) -> nn.Module:
 
 @dataclass(frozen=True, eq=False)
 class OwnGrids:
-    """Grids of one's own images, if there are enough; `own_grids` makes them.
+    """Grids of the user's images, if there are enough; `own_grids` makes them.
 
     Attributes:
         grids: None: too few images.
@@ -619,7 +618,7 @@ def own_grids(
         batch_size: images a pass.
 
     Raises:
-        ValueError: a count or cell that is no such number, a confidence outside [0, 1], no image that can be read.
+        ValueError: a wrong count or cell, a confidence outside [0, 1], no image that can be read.
 
     Example:
         >>> own_grids(bring(side=64), image_set(limit=3)).note.partition(":")[0]

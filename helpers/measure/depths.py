@@ -36,7 +36,7 @@ from helpers.zoo.networks import predict
 INPUT = "input"
 LINEAR, NONLINEAR = "linear", "nonlinear"
 TINY = torch.finfo(torch.double).tiny
-# What `per_depth` tells of each column: the residual has outliers where there was little to explain.
+# How `per_depth` summarises each column: the residual has outliers where there was little to explain.
 MEASURES = {LINEAR: np.mean, NONLINEAR: np.mean, "gain": np.mean, "residual": np.median}
 
 
@@ -72,7 +72,7 @@ def distinct_classes(probabilities: Tensor) -> Tensor:
 def mosaics(model: Callable[[Tensor], Tensor], images: Tensor, targets: Tensor) -> Grids:
     """2x2 mosaics of given images in the given order, four at a time; what is left over is not used.
 
-    For a handful of photographs; `helpers.measure.grids.make_grids` draws from many, and asks for confidence.
+    For a handful of photographs; `helpers.measure.grids.make_grids` draws from many that the model is sure of.
 
     Args:
         model: from images to logits; it must take the mosaics, (n, C, 2S, 2S).

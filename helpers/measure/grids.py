@@ -11,7 +11,7 @@ from torch.nn import functional
 from tqdm.auto import tqdm
 
 from helpers.checks import require_count
-from helpers.measure.maps import energy, pool, positive, rank_auc, right_cell, smooth, sum_channels, top_share
+from helpers.measure.maps import energy, pool, rank_auc, right_cell, smooth, sum_channels, top_share
 from helpers.zoo.networks import predict
 
 CELLS = 4
@@ -111,7 +111,7 @@ def confident(probabilities: Tensor, targets: Tensor, confidence: float = 0.9) -
         confidence: least probability of the true class, in [0, 1].
 
     Raises:
-        ValueError: shapes that do not agree, or rows that are no probabilities.
+        ValueError: shapes that do not agree, or rows that are not probabilities.
 
     Example:
         >>> import torch
@@ -235,13 +235,8 @@ def put_together(
     return Grids(grids, classes, members, *ranks)
 
 
-def centre_distance(height: int, width: int) -> Tensor:
-    """Distance to the centre of an image, in pixels, float64, (height, width).
-
-    Example:
-        >>> centre_distance(1, 5)
-        tensor([[2., 1., 0., 1., 2.]], dtype=torch.float64)
-    """
+def _centre_distance(height: int, width: int) -> Tensor:
+    """Distance to the centre of an image, in pixels, float64, (height, width)."""
     down, right = (torch.arange(n, dtype=torch.float64) - (n - 1) / 2 for n in (height, width))
     return (down[:, None] ** 2 + right**2).sqrt()
 
@@ -270,7 +265,7 @@ def controls(grids: Grids, seed: int = 0, ink: bool | None = None) -> dict[str, 
     generator = torch.Generator().manual_seed(seed)
     maps = {
         RANDOM: torch.rand(shape, generator=generator),
-        CENTRE: centre_distance(height, width).expand(shape),
+        CENTRE: _centre_distance(height, width).expand(shape),
     }
     if ink or (ink is None and channels == 1):
         drawn = grids.images.detach().sum(1)[:, None].cpu()
@@ -383,7 +378,7 @@ def grid_pointing(
             target, given = grids.targets[rows, cell], every[name]
             came = given[rows, cell] if isinstance(given, Tensor) else given(grids.images[rows], target)
             saliency = _map_of(name, came, len(target), height, width)
-            saliency = pool(positive(smooth(saliency, smoothing)), square)
+            saliency = pool(smooth(saliency, smoothing).clamp_min(0), square)
             known = {
                 "target": target,
                 "member": grids.members[rows, cell],

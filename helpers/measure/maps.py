@@ -1,7 +1,5 @@
 """Numbers of one map: pooled, smoothed, ranked against a mask or against another map."""
 
-import math
-
 import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
@@ -9,7 +7,7 @@ from scipy.stats import rankdata
 from torch import Tensor
 from torch.nn import functional
 
-from helpers.checks import require_count
+from helpers.checks import require_count, require_width
 from helpers.saliency import reduce
 
 
@@ -33,17 +31,6 @@ def sum_channels(attribution: Tensor) -> Tensor:
     )
 
 
-def positive(saliency: Tensor) -> Tensor:
-    """The positive part of a map, which is what supports the score; any shape.
-
-    Example:
-        >>> import torch
-        >>> positive(torch.tensor([[1.5, -2.0]]))
-        tensor([[1.5000, 0.0000]])
-    """
-    return saliency.clamp_min(0)
-
-
 def pool(saliency: Tensor, square: int) -> Tensor:
     """Mean over squares of a map: (..., H, W) -> (..., H / square, W / square).
 
@@ -59,7 +46,7 @@ def pool(saliency: Tensor, square: int) -> Tensor:
         tensor([[ 2.5000,  4.5000],
                 [10.5000, 12.5000]])
     """
-    height, width = _plane("saliency", saliency)
+    height, width = _plane(saliency)
     require_count("square", square)
     if height % square or width % square:
         raise ValueError(
@@ -91,9 +78,8 @@ def smooth(saliency: Tensor, width: float) -> Tensor:
                 [0.3290, 0.3420, 0.3290],
                 [0.1680, 0.3290, 0.5020]])
     """
-    _plane("saliency", saliency)
-    if not (math.isfinite(width) and width >= 0):
-        raise ValueError(f"width: expected a finite number of pixels, at least 0; got {width!r}.")
+    _plane(saliency)
+    require_width("width", width)
     if width == 0:
         return saliency
     blurred = gaussian_filter(saliency.detach().double().cpu().numpy(), width, mode="reflect", axes=(-2, -1))
@@ -189,7 +175,7 @@ def right_cell(saliency: Tensor, masks: Tensor, cell: int | Tensor) -> Tensor:
         (N,), or a single value for a map (H, W); float64.
 
     Raises:
-        TypeError, ValueError: as in `rank_auc`, or a cell that is no index of masks.
+        TypeError, ValueError: as in `rank_auc`, or a cell that is not an index of masks.
 
     Example:
         >>> import torch
@@ -257,10 +243,10 @@ def spearman(first: Tensor, second: Tensor) -> Tensor:
     return torch.as_tensor(correlation, device=first.device).reshape(shape)
 
 
-def _plane(name: str, saliency: Tensor) -> tuple[int, int]:
+def _plane(saliency: Tensor) -> tuple[int, int]:
     """Height and width, the last two dimensions."""
     if saliency.ndim < 2:
-        raise ValueError(f"{name}: expected shape (..., H, W); got {tuple(saliency.shape)}.")
+        raise ValueError(f"saliency: expected shape (..., H, W); got {tuple(saliency.shape)}.")
     return tuple(saliency.shape[-2:])
 
 

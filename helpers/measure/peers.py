@@ -7,7 +7,7 @@ and controls are small objects with the call of `helpers.saliency.NonlinearSalie
 
 Three rules hold for all of them.
 
-- **Sign**: positive = supports the score. `Gradient` and `SmoothGrad` return magnitudes unless told otherwise,
+- **Sign**: positive = supports the score. `Gradient` and `SmoothGrad` return magnitudes by default,
   as their papers draw them (Simonyan et al. 2013, Smilkov et al. 2017): the sign of a pixel's slope says
   whether a brighter pixel helps, not whether the pixel that is there does.
 - **Shape**: one value a place, (N, 1, H, W) for images, channels summed and smaller maps enlarged bilinearly to
@@ -16,7 +16,7 @@ Three rules hold for all of them.
   steps, noise draws and windows come one after the other. A number above N puts several of them into a pass.
 
 `measured` runs any map, ours or a peer's, and returns its exact cost beside it; `counted` counts the passes of
-whatever runs inside it.
+all that runs inside it.
 """
 
 import zlib
@@ -440,7 +440,7 @@ class Control:
         """The map, (N, 1, H, W), of images (N, C, H, W); the last two arguments change nothing.
 
         Raises:
-            TypeError, ValueError: inputs that are no images, or a wrong target.
+            TypeError, ValueError: inputs that are not images, or a wrong target.
 
         Example:
             >>> import torch
@@ -458,7 +458,7 @@ class Control:
 
 @dataclass(frozen=True, eq=False)
 class UniformRandom(Control):
-    """Control: uniform random values, set by the seed, the image and the class, whatever the batch.
+    """Control: uniform random values, set by the seed, the image and the class, not by the batch.
 
     Example:
         >>> import torch

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from helpers.checks import require_count
 from helpers.files import ROOT
 
 DATA_FOLDER = ROOT / "data"
@@ -81,10 +82,7 @@ def _standardised(data, seed: int) -> Split:
 
 
 def _check_sampling(name: str, samples: int, noise: float) -> None:
-    if samples < 8:
-        raise ValueError(
-            f"{name}: expected samples to be at least 8, so that both parts see both classes, got {samples}."
-        )
+    require_count(f"{name}(samples)", samples, 8, "so that both parts see both classes")
     if not (math.isfinite(noise) and noise >= 0):
         raise ValueError(f"{name}: expected noise to be finite and not negative, got {noise}.")
 

@@ -128,7 +128,7 @@ def with_normalisation(
         mean, std: one number, or one per channel, in pixel values from 0 to 1; std positive.
 
     Raises:
-        ValueError: a std that is not positive, or what is no number or list of numbers.
+        ValueError: a std that is not positive, or something other than finite numbers.
 
     Example:
         >>> import torch

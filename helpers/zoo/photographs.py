@@ -1,7 +1,6 @@
 """Photographs to explain: those that installed packages ship, and a user's own. Nothing is downloaded."""
 
 import csv
-import difflib
 import hashlib
 import io
 import warnings
@@ -15,7 +14,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.transforms.functional import center_crop, pil_to_tensor, resize
 
-from helpers.checks import require_count
+from helpers.checks import did_you_mean, require_count
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,8 +162,8 @@ def photographs(side: int = 448, names: Iterable[str] | None = None) -> dict[str
         names: which ones, in that order; default all nine.
 
     Raises:
-        ValueError: an unknown name (with the nearest one), a side that is no positive integer, or a file with
-            another checksum.
+        ValueError: an unknown name (with the nearest one), a side that is not a positive integer, or a file
+            with another checksum.
         FileNotFoundError: a package, or its file, is missing.
 
     Example:
@@ -203,8 +202,8 @@ def load_photo(path: str | Path, side: int = 448) -> Photograph:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: not a file, no image, broken, cut short, or with too many pixels; a side that is no
-            positive integer. Names the path.
+        ValueError: not a file, no image, broken, cut short, or with too many pixels; a side that is not
+            a positive integer. Names the path.
 
     Example:
         >>> import tempfile
@@ -232,7 +231,7 @@ def photograph(name: str | Path, side: int = 448) -> Photograph:
     """A bundled photograph by its name or, where there is none of that name, a photo by its path.
 
     Raises:
-        FileNotFoundError: neither of the two; tells the nearest bundled name.
+        FileNotFoundError: neither of the two; names the nearest bundled one.
         ValueError: as for ``photographs`` and ``load_photo``.
 
     Example:
@@ -255,8 +254,8 @@ def photo_folder(folder: str | Path) -> list[tuple[Path, int]]:
 
     Raises:
         FileNotFoundError: no ``labels.csv``, or a file that it lists is missing.
-        ValueError: a missing column, a class index that is no such integer, a file listed twice, no photo at
-            all, or a ``labels.csv`` that is no such table. Names the line.
+        ValueError: a missing column, a class index that is not such an integer, a file listed twice, no photo at
+            all, or a ``labels.csv`` that cannot be read as a table. Names the line.
 
     Example:
         >>> import tempfile
@@ -310,8 +309,7 @@ def photo_folder(folder: str | Path) -> list[tuple[Path, int]]:
 
 
 def _unknown(name) -> str:
-    near = difflib.get_close_matches(str(name).lower(), BUNDLED, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    hint = did_you_mean(str(name).lower(), BUNDLED)
     return f"expected the name of a bundled photograph, one of {', '.join(BUNDLED)}; got {str(name)!r}.{hint}"
 
 
@@ -331,7 +329,7 @@ def _read(file: io.BufferedIOBase, path: str | Path, side: int) -> Tensor:
     except Exception as error:  # Pillow raises a dozen kinds for a file that is not what it should be
         raise ValueError(
             f"{path}: expected an image that Pillow reads, got: {error} ({type(error).__name__}). The file is "
-            "broken, cut short or no image: open it in a viewer, and save it as PNG or JPEG."
+            "broken, cut short or not an image: open it in a viewer, and save it as PNG or JPEG."
         ) from error
     return pil_to_tensor(resize(square, [side, side], antialias=True)).float() / 255
 

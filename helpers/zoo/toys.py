@@ -85,7 +85,7 @@ def found(attribution: Tensor, drivers: tuple[int, ...]) -> bool:
         drivers: indices of the features that drive the score.
 
     Raises:
-        ValueError: another shape, NaN or infinity, or drivers that are empty or no indices of features.
+        ValueError: another shape, NaN or infinity, or drivers that are empty or not indices of features.
 
     Example:
         >>> import torch
