@@ -277,7 +277,9 @@ def save_maps(
     missing, damaged, skipped = [], [], {}
     for number, name in enumerate(images.names):
         try:
-            file = folder / f"{_plain(name)}-{images.digest(number)[:16]}.safetensors"
+            # by name and content: two images may have one content, and two names the same plain letters
+            own = _hash(f"{name} {images.digest(number)}")
+            file = folder / f"{_plain(name)}-{own}.safetensors"
         except OSError as error:
             skipped[name] = str(error)
             continue
