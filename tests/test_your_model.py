@@ -13,7 +13,6 @@ from torch import nn
 from torchvision import models
 
 from helpers.lessons.your_model import (
-    SUFFIXES,
     ImageSet,
     bring,
     image_set,
@@ -595,8 +594,3 @@ def test_the_notebook_takes_ones_own_model_and_labelled_folder(function, tmp_pat
     assert "that of labels.csv; 6 of 6 images qualify" in told[0]
     assert "The model is right about 100% of them" in told[0]
     assert len(list((tmp_path / "maps").rglob("*.safetensors"))) == 6
-
-
-def test_endings_of_images_are_ones_that_pillow_opens():
-    Image.init()
-    assert {Image.registered_extensions()[suffix] for suffix in SUFFIXES} <= set(Image.OPEN)

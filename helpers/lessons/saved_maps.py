@@ -179,6 +179,7 @@ class SaveReport:
         computed: how many were computed now.
         damaged: names of images whose map was there, but not whole: computed again.
         skipped: name -> why there is no map: an image that cannot be read, outputs or maps that are not finite.
+        passed_over: of the `ImageSet`: files that were not tried.
 
     Example:
         >>> print(SaveReport(Path("maps"), maps=(), computed=0, damaged=(), skipped={"a.jpg": "no picture"}))
@@ -191,6 +192,7 @@ class SaveReport:
     computed: int
     damaged: tuple[str, ...]
     skipped: dict[str, str]
+    passed_over: tuple[str, ...] = ()
 
     @property
     def found(self) -> int:
@@ -201,7 +203,8 @@ class SaveReport:
         lines = [f"{len(self.maps)} maps: {self.computed} computed, {self.found} found on disk"]
         if self.damaged:
             lines += [f"damaged on disk and computed again: {', '.join(self.damaged)}"]
-        return "\n".join([*lines, *(f"skipped: {name}: {reason}" for name, reason in self.skipped.items())])
+        lines += [f"skipped: {name}: {reason}" for name, reason in self.skipped.items()]
+        return "\n".join([*lines, *(f"passed over: {line}" for line in self.passed_over)])
 
     def table(self) -> pd.DataFrame:
         """One row a map: image, class, probability, and the numbers of the record.
@@ -304,7 +307,7 @@ def save_maps(
         )
     computed = sum(number in maps for number, _ in missing)
     ordered = tuple(maps[number] for number in sorted(maps))
-    return SaveReport(folder, ordered, computed, tuple(damaged), skipped)
+    return SaveReport(folder, ordered, computed, tuple(damaged), skipped, images.passed_over)
 
 
 def settings_of(classifier: Classifier, recipe: Recipe) -> dict:

@@ -10,6 +10,7 @@ What cannot be explained is refused with words before anything is computed (`req
 import hashlib
 import importlib
 import inspect
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -29,10 +30,9 @@ from helpers.measure.sanity import randomised
 from helpers.saliency import stages
 from helpers.zoo.classifiers import LITE0, RANDOM, Classifier, load_classifier
 from helpers.zoo.networks import Preprocessed, predict, taking, with_normalisation
-from helpers.zoo.photographs import BUNDLED, load_photo, photo_folder, photograph
+from helpers.zoo.photographs import BUNDLED, endings, load_photo, photo_folder, photograph
 
 IMAGENET = "imagenet"
-SUFFIXES = (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
 def bring(
@@ -413,6 +413,7 @@ class ImageSet:
         names: path in the folder, with "/"; or the bundled name.
         sources: the file, or the bundled name.
         labels: class index of each image; None: no labels.csv.
+        passed_over: which files of the folder are not among them, and why, a line each.
 
     Example:
         >>> images = image_set(limit=2)
@@ -423,6 +424,7 @@ class ImageSet:
     names: tuple[str, ...]
     sources: tuple[str | Path, ...]
     labels: tuple[int, ...] | None
+    passed_over: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -430,7 +432,7 @@ class ImageSet:
     def first(self, count: int) -> "ImageSet":
         """The first of them; all, if there are no more."""
         labels = None if self.labels is None else self.labels[:count]
-        return ImageSet(self.names[:count], self.sources[:count], labels)
+        return replace(self, names=self.names[:count], sources=self.sources[:count], labels=labels)
 
     def load(self, number: int, side: int) -> Tensor:
         """One image, its middle square: float32, (3, side, side), in [0, 1].
@@ -486,8 +488,8 @@ def image_set(folder: str | Path = "", limit: int = 0, classes: int | None = Non
 
     Args:
         folder: with a ``labels.csv`` (`zoo.photographs.photo_folder`), the images that it lists, in its order;
-            without one, all files with the ending of an image (`SUFFIXES`), by name, hidden ones left out. "":
-            the bundled photographs, which have no labels.
+            without one, all files with an ending that Pillow reads, by name, hidden ones left out. "": the
+            bundled photographs, which have no labels.
         limit: at most that many, the first; 0: all.
         classes: K, the number of classes that labels may name; None: any.
 
@@ -525,13 +527,26 @@ def _in_folder(folder: Path) -> ImageSet:
         return ImageSet(names, tuple(path for path, _ in listed), tuple(label for _, label in listed))
     inside = [(path.relative_to(folder), path) for path in folder.rglob("*") if path.is_file()]
     inside = [(name, path) for name, path in inside if not any(part.startswith(".") for part in name.parts)]
-    images = sorted((name.as_posix(), path) for name, path in inside if path.suffix.lower() in SUFFIXES)
+    known = endings()
+    found = sorted((name.as_posix(), path) for name, path in inside if path.suffix.lower() in known)
+    odd = [name for name, _ in found if _in_utf8(name) != name]
+    images = [(name, path) for name, path in found if name not in odd]
+    passed = [f"{_in_utf8(name)}: the name is not UTF-8; rename the file" for name in odd]
+    others = sorted({path.suffix.lower() for _, path in inside} - known)
+    if others:
+        shown = ", ".join(_in_utf8(ending) or "none" for ending in others)
+        passed.append(f"{len(inside) - len(found)} files with an ending that Pillow does not read ({shown})")
     if not images:
         raise ValueError(
-            f"folder: expected images in {str(folder)!r}, files that end in {', '.join(SUFFIXES)}; found none "
-            f"among {len(inside)} files."
+            f"folder: expected images in {str(folder)!r}, files with an ending that Pillow reads (.jpg, .png and "
+            f"others); found none among {len(inside)} files{': ' * bool(passed)}{'; '.join(passed)}."
         )
-    return ImageSet(*zip(*images, strict=True), None)
+    return ImageSet(*zip(*images, strict=True), None, tuple(passed))
+
+
+def _in_utf8(name: str) -> str:
+    """A file's name as it is, or with the bytes that are not UTF-8 written out."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def peers(model: nn.Module, inputs: Tensor) -> dict[str, Peer]:

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 from torch import Tensor
 from torchvision.transforms.functional import center_crop, pil_to_tensor, resize
 
@@ -115,6 +115,27 @@ BUNDLED = {
         "vultilion on Flickr, CC BY 2.0; in scikit-learn",
     ),
 }
+
+# EXIF's orientation -> what brings the stored pixels upright.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def endings() -> set[str]:
+    """Endings of the files that Pillow reads, in small letters, with what its plugins have registered.
+
+    Example:
+        >>> {".jpg", ".jfif", ".tga"} <= endings(), ".pdf" in endings()  # PDF it can only write
+        (True, False)
+    """
+    return {ending for ending, kind in Image.registered_extensions().items() if kind in Image.OPEN}
 
 
 def bundled_content(bundled: Bundled) -> bytes:
@@ -321,7 +342,9 @@ def _read(file: io.BufferedIOBase, path: str | Path, side: int) -> Tensor:
             # Pillow only warns from its limit on, and refuses from twice as many pixels.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file) as image:
-                image = ImageOps.exif_transpose(image)
+                # The orientation alone: other entries of the EXIF may be broken, and do not matter here.
+                turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+                image = image if turn is None else image.transpose(turn)
                 # The square is cut out first, so that a long strip is not magnified as a whole.
                 square = _colours(center_crop(image, [min(image.size)] * 2))
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
