@@ -178,5 +178,5 @@ def test_smooth_is_a_gaussian_that_keeps_mass_and_constants():
     assert blurred[1].abs().max() == 0  # maps do not leak into each other
     assert torch.allclose(measure_maps.smooth(torch.ones(7, 9), 5.0), torch.ones(7, 9))
     assert measure_maps.smooth(point, 0) is point
-    with pytest.raises(ValueError, match="width: expected a finite number"):
+    with pytest.raises(ValueError, match="width: expected a width in pixels, a finite number >= 0"):
         measure_maps.smooth(point, -1.0)
