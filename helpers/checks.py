@@ -1,8 +1,10 @@
 """Checks of arguments, one error text each, and warnings that point to the caller's line."""
 
+import difflib
 import math
 import sys
 import warnings
+from collections.abc import Iterable
 
 
 def warn_caller(message: str) -> None:
@@ -21,8 +23,8 @@ def warn_caller(message: str) -> None:
     warnings.warn(message, stacklevel=level)
 
 
-def require_count(name: str, value: int) -> None:
-    """Raises ValueError unless the value is an int of at least 1.
+def require_count(name: str, value: int, least: int = 1, hint: str = "") -> None:
+    """Raises ValueError unless the value is an int of at least that; the hint says more of what was expected.
 
     Example:
         >>> require_count("steps", 0)
@@ -30,8 +32,9 @@ def require_count(name: str, value: int) -> None:
             ...
         ValueError: steps: expected an integer of at least 1; got 0.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name}: expected an integer of at least 1; got {value!r}.")
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        more = f" ({hint})" if hint else ""
+        raise ValueError(f"{name}: expected an integer of at least {least}{more}; got {value!r}.")
 
 
 def require_finite(name: str, value: float) -> None:
@@ -71,3 +74,29 @@ def require_above_0(name: str, value: float) -> None:
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
         raise ValueError(f"{name}: expected a finite number above 0; got {value!r}.")
+
+
+def require_images(name: str, inputs, remedy: str = "") -> None:
+    """Raises ValueError unless the inputs (a tensor) have the shape of images, (N, C, H, W).
+
+    Example:
+        >>> import torch
+        >>> require_images("SobelEdges", torch.zeros(2, 30))
+        Traceback (most recent call last):
+            ...
+        ValueError: SobelEdges: expected images of shape (N, C, H, W); got (2, 30).
+    """
+    if inputs.ndim != 4:
+        got = tuple(inputs.shape)
+        raise ValueError(f"{name}: expected images of shape (N, C, H, W); got {got}. {remedy}".rstrip())
+
+
+def did_you_mean(name, known: Iterable[str], otherwise: str = "", prefix: str = "") -> str:
+    """The end of an error message about an unknown name: the nearest known one, after a prefix; or something else.
+
+    Example:
+        >>> did_you_mean("cofee", ["chelsea", "coffee"]), did_you_mean("?", ["chelsea"], " Try none.")
+        (" Did you mean 'coffee'?", ' Try none.')
+    """
+    near = difflib.get_close_matches(str(name), known, n=1)
+    return f" Did you mean {prefix + near[0]!r}?" if near else otherwise

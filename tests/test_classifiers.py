@@ -16,8 +16,15 @@ from torchvision import models
 
 from helpers.saliency import Input, Layer, Logit, NonlinearSaliency, Straight, stages
 from helpers.saliency.presets import AtDepths
-from helpers.zoo import classifiers, datasets
-from helpers.zoo.classifiers import LITE0_WEIGHTS, Classifier, load_classifier, top_classes
+from helpers.zoo import classifiers
+from helpers.zoo.classifiers import (
+    LITE0_MEAN,
+    LITE0_STD,
+    LITE0_WEIGHTS,
+    Classifier,
+    load_classifier,
+    top_classes,
+)
 from helpers.zoo.photographs import photographs
 
 # a convolutional network that was trained, a residual one with in-place ReLUs, and a vision transformer; the
@@ -99,7 +106,7 @@ def test_padding_is_right_for_multiples_of_32(lite0, side):
     made_for.load_state_dict(lite0.model.model.state_dict())
     pixels = images(side)
     with torch.no_grad():
-        expected = made_for.eval()((pixels - lite0.model.mean) / lite0.model.std)
+        expected = made_for.eval()((pixels - LITE0_MEAN[0]) / LITE0_STD[0])
         torch.testing.assert_close(lite0.model(pixels), expected)
 
 
@@ -141,8 +148,8 @@ def test_random_is_not_trained(lite0):
 def test_mean_and_std_come_from_the_weights():
     weights = models.ResNet18_Weights.DEFAULT
     classifier = load_classifier("random:resnet18")
-    assert classifier.model.mean.flatten().tolist() == pytest.approx(weights.transforms().mean)
-    assert classifier.model.std.flatten().tolist() == pytest.approx(weights.transforms().std)
+    assert classifier.model.preprocessing.mean == weights.transforms().mean
+    assert classifier.model.preprocessing.std == weights.transforms().std
     assert classifier.class_names == tuple(weights.meta["categories"])
     assert load_classifier("random:inception_v3").size == 299
 
@@ -195,7 +202,7 @@ def cache(tmp_path, monkeypatch) -> Path:
     def refuse(url, *arguments, **options):
         raise URLError("no network here")
 
-    monkeypatch.setattr(datasets, "CACHE_FOLDER", tmp_path)
+    monkeypatch.setattr(classifiers, "CACHE_FOLDER", tmp_path)
     monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
     return tmp_path
 
@@ -224,7 +231,7 @@ def test_without_a_network_the_ways_out_are_told(cache):
 def test_the_real_download_compares_checksums(cache, monkeypatch):
     """torch's own function, fed with other bytes than those of the checksum in the file's name."""
     monkeypatch.undo()
-    monkeypatch.setattr(datasets, "CACHE_FOLDER", cache)
+    monkeypatch.setattr(classifiers, "CACHE_FOLDER", cache)
     wrong = cache / "wrong.pth"
     wrong.write_bytes(b"something else")
     monkeypatch.setattr(torch.hub, "urlopen", lambda *arguments, **options: open_with_headers(wrong))
@@ -256,7 +263,9 @@ def test_weights_are_fetched_once_and_kept_under_data(cache, monkeypatch, tmp_pa
     assert classifier.class_names == tuple(weights.meta["categories"])
     assert not any(parameter.requires_grad for parameter in classifier.model.parameters())
     pixels = images(64)
-    expected = source.eval()((pixels - classifier.model.mean) / classifier.model.std)
+    own = weights.transforms()
+    pixel_mean, pixel_std = (torch.tensor(numbers)[:, None, None] for numbers in (own.mean, own.std))
+    expected = source.eval()((pixels - pixel_mean) / pixel_std)
     torch.testing.assert_close(classifier.model(pixels), expected)
 
     # from the cache only if it is the file that its name says, which these weights are not
@@ -273,7 +282,9 @@ def test_weights_are_fetched_once_and_kept_under_data(cache, monkeypatch, tmp_pa
 @pytest.mark.parametrize("content", [b"", b"no weights", pickle.dumps({"a": torch.zeros(1)})])
 def test_a_download_that_holds_no_weights_is_told(cache, monkeypatch, content):
     serve(monkeypatch, content)
-    with pytest.raises(RuntimeError, match="weights of squeezenet1_1.*could not be had.*efficientnet_lite0"):
+    with pytest.raises(
+        RuntimeError, match="weights of squeezenet1_1.*could not be downloaded.*efficientnet_lite0"
+    ):
         load_classifier("squeezenet1_1", show_progress=False)
 
 

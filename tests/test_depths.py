@@ -15,7 +15,7 @@ from helpers.measure.grids import Grids
 from helpers.measure.statistics import bootstrap_interval
 from helpers.saliency import Input, Layer, Logit, LogOdds, NonlinearSaliency, StraightTangent, blocks
 from helpers.show.numbers import depth_curve
-from helpers.zoo.networks import AnySize, predict, taking
+from helpers.zoo.networks import Preprocessed, predict, taking
 
 SIDE = 8
 
@@ -135,7 +135,7 @@ def test_a_network_of_one_size_gets_resized_images_and_others_stay_as_they_are()
     model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 2))
     wide = torch.rand(2, 3, 8, 8)
     any_size = taking(model, wide, 4)
-    assert isinstance(any_size, AnySize)
+    assert isinstance(any_size, Preprocessed)
     small = nn.functional.interpolate(wide, (4, 4), mode="bilinear", antialias=True)
     assert torch.allclose(any_size(wide), model(small))
     assert taking(model, wide[..., :4, :4], 4) is model

@@ -31,7 +31,7 @@ from helpers.saliency import (
     reduce,
 )
 from helpers.saliency.presets import AtDepths
-from helpers.zoo.networks import Normalised
+from helpers.zoo.networks import with_normalisation
 
 
 @pytest.fixture
@@ -295,7 +295,7 @@ def test_the_digits_preset(images):
 )
 def test_the_photographs_preset_takes_any_classifier(build, size, depths):
     torch.manual_seed(0)
-    model = Normalised(build(weights=None), [0.5] * 3, [0.25] * 3).eval()
+    model = with_normalisation(build(weights=None), [0.5] * 3, [0.25] * 3).eval()
     preset = AtDepths(model, steps=1, competitors=1)
     images = torch.rand(1, 3, size, size)
     assert preset.attribute(images, target=3).shape == (1, 1, size, size)
@@ -309,13 +309,13 @@ def test_the_photographs_preset_takes_any_classifier(build, size, depths):
 
 
 def test_normalised_speaks_pixels():
-    model = Normalised(nn.Flatten(), [0.5, 0.25], [0.5, 1.0])
+    model = with_normalisation(nn.Flatten(), [0.5, 0.25], [0.5, 1.0])
     pixels = torch.rand(2, 2, 1, 1)
     expected = (pixels - torch.tensor([0.5, 0.25])[:, None, None]) / torch.tensor([0.5, 1.0])[:, None, None]
     assert torch.allclose(model(pixels), expected.flatten(1))
     for mean, std, words in ((0.5, 0.0, "positive"), ([[0.1]], 1.0, "one per channel")):
         with pytest.raises(ValueError, match=words):
-            Normalised(nn.Flatten(), mean, std)
+            with_normalisation(nn.Flatten(), mean, std)
 
 
 def test_log_odds_of_a_layer_reach_the_boundary(net, images):

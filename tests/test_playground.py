@@ -50,7 +50,6 @@ from helpers.saliency import (
     presets,
 )
 from helpers.show.live import Canvas
-from helpers.zoo import datasets
 from helpers.zoo.datasets import mnist5k
 from helpers.zoo.networks import digit_net
 from helpers.zoo.photographs import BUNDLED
@@ -578,7 +577,7 @@ class TestPanel:
         assert state(panel) == "ready"
 
     def test_upload(self, panel, photo_file, tmp_path, monkeypatch):
-        monkeypatch.setattr(datasets, "CACHE_FOLDER", tmp_path / "cache")
+        monkeypatch.setattr(playground, "CACHE_FOLDER", tmp_path / "cache")
         panel.controls["side"].value = 64
         upload(panel, "../../etc/my photo.png", photo_file.read_bytes())
         assert panel.choice.data == "file"
@@ -589,7 +588,7 @@ class TestPanel:
         assert state(panel) == "waiting"
 
     def test_upload_that_is_no_image_is_told_and_not_kept(self, panel, tmp_path, monkeypatch):
-        monkeypatch.setattr(datasets, "CACHE_FOLDER", tmp_path / "cache")
+        monkeypatch.setattr(playground, "CACHE_FOLDER", tmp_path / "cache")
         upload(panel, "letter.png", b"Dear network,")
         assert state(panel) == "error"
         assert "letter.png: expected an image" in panel.why.value

@@ -11,6 +11,7 @@ import hashlib
 import html
 import shlex
 import textwrap
+from contextlib import ExitStack
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path as FilePath
 
@@ -58,6 +59,7 @@ from helpers.saliency import (
     reduce,
     stages,
 )
+from helpers.saliency.cut import hooked
 from helpers.saliency.model import Forward
 from helpers.saliency.presets import AtDepths
 from helpers.show.landscapes import path_lengths, refined, scores_at, slope_at
@@ -280,10 +282,10 @@ def _photo(name: str, side: int, changed: int | None) -> Subject:
 def _subject(name: str, model: nn.Module, image: Tensor, class_names: tuple[str, ...]) -> Subject:
     found = tuple(stages(model, image))
     sizes = []
-    hooks = [m.register_forward_hook(lambda _, __, out: sizes.append(tuple(out.shape[2:]))) for m in found]
-    probabilities = predict(model, image)[0].double().softmax(0)
-    for hook in hooks:
-        hook.remove()
+    with ExitStack() as stack:
+        for module in found:
+            stack.enter_context(hooked(module, lambda _, __, out: sizes.append(tuple(out.shape[2:]))))
+        probabilities = predict(model, image)[0].double().softmax(0)
     return Subject(name, model, image, class_names, probabilities, found, tuple(sizes))
 
 

@@ -3,19 +3,19 @@
 A folder holds, below one name for everything that decides a map (`Recipe`, the model and its weights, the image
 size, the code of this package), two files an image: the map, ``.safetensors``, and its record, ``.json``. They are
 named by the image's name and content, and made under another name first, the record last: where the record is,
-the map is whole. So an interrupted run is continued by the same call, and what other settings made is never taken
-for one's own.
+the map is whole. So an interrupted run is continued by the same call, and maps of other settings are never taken
+for those that are asked for.
 
-Of a model of one's own ("module:function") its weights, its list of modules and the file in which the function
+Of a user's own model ("module:function") its weights, its list of modules and the file in which the function
 stands are compared. What is not seen: a change in code that this file imports; delete the folder then.
 """
 
 import hashlib
 import json
+import math
 import re
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -47,7 +47,7 @@ FOLDER = ROOT / "build" / "maps"
 METHODS = {"preset": 2, "straight": 16, "flow": 16, "tangent": 1}
 PREDICTED, LABELLED = "predicted", "labelled"
 MAP = "map"
-# Of a record, what is told of each member.
+# What is kept of each member's record.
 NUMBERS = (
     "score_start",
     "score_end",
@@ -73,7 +73,7 @@ class Recipe:
         explained: "predicted": the most probable class. "labelled": that of labels.csv.
 
     Raises:
-        ValueError: another name, or steps that are no such number.
+        ValueError: another name, or a wrong number of steps.
 
     Example:
         >>> Recipe(), Recipe("flow", 8).saliency(nn.Flatten(), 32).path
@@ -147,6 +147,7 @@ class SaveReport:
         computed: how many were computed now.
         damaged: names of images whose map was there, but not whole: computed again.
         skipped: name -> why there is no map: an image that cannot be read, outputs or maps that are not finite.
+        passed_over: of the `ImageSet`: files that were not tried.
 
     Example:
         >>> print(SaveReport(Path("maps"), maps=(), computed=0, damaged=(), skipped={"a.jpg": "no picture"}))
@@ -159,6 +160,7 @@ class SaveReport:
     computed: int
     damaged: tuple[str, ...]
     skipped: dict[str, str]
+    passed_over: tuple[str, ...] = ()
 
     @property
     def found(self) -> int:
@@ -169,7 +171,8 @@ class SaveReport:
         lines = [f"{len(self.maps)} maps: {self.computed} computed, {self.found} found on disk"]
         if self.damaged:
             lines += [f"damaged on disk and computed again: {', '.join(self.damaged)}"]
-        return "\n".join([*lines, *(f"skipped: {name}: {reason}" for name, reason in self.skipped.items())])
+        lines += [f"skipped: {name}: {reason}" for name, reason in self.skipped.items()]
+        return "\n".join([*lines, *(f"passed over: {line}" for line in self.passed_over)])
 
     def table(self) -> pd.DataFrame:
         """One row a map: image, class, probability, and the numbers of the record.
@@ -198,7 +201,7 @@ def save_maps(
     batch_size: int = 8,
     show_progress: bool = True,
 ) -> SaveReport:
-    """The maps of all images, on disk; computed are those that are not there yet.
+    """The maps of all images, on disk; those that are not there yet are computed.
 
     The second call with the same settings computes nothing. A call that is interrupted keeps what is whole. Two
     calls at a time do no harm, but may compute the same.
@@ -213,8 +216,7 @@ def save_maps(
         show_progress: a progress bar over the images.
 
     Raises:
-        ValueError: labels asked for and none there, no image that can be explained, a batch size that is no
-            such number.
+        ValueError: labels asked for and none there, no image that can be explained, a wrong batch size.
         NotADirectoryError: output is a file.
 
     Example:
@@ -246,7 +248,9 @@ def save_maps(
     missing, damaged, skipped = [], [], {}
     for number, name in enumerate(images.names):
         try:
-            file = folder / f"{_plain(name)}-{images.digest(number)[:16]}.safetensors"
+            # by name and content: two images may have one content, and two names the same plain letters
+            own = _hash(f"{name} {images.digest(number)}")
+            file = folder / f"{_plain(name)}-{own}.safetensors"
         except OSError as error:
             skipped[name] = str(error)
             continue
@@ -257,14 +261,8 @@ def save_maps(
             missing.append((number, file))
             damaged += [name] * there
     method = recipe.saliency(classifier.model, classifier.size)
-    with tqdm(
-        total=len(images),
-        initial=len(maps),
-        desc="maps",
-        unit="image",
-        leave=False,
-        disable=not show_progress,
-    ) as bar:
+    options = {"desc": "maps", "unit": "image", "leave": False, "disable": not show_progress}
+    with tqdm(total=len(images), initial=len(maps), **options) as bar:
         for batch in (missing[start : start + batch_size] for start in range(0, len(missing), batch_size)):
             done, left_out = _batch(classifier, method, images, recipe, dict(batch))
             skipped |= left_out
@@ -277,7 +275,7 @@ def save_maps(
         )
     computed = sum(number in maps for number, _ in missing)
     ordered = tuple(maps[number] for number in sorted(maps))
-    return SaveReport(folder, ordered, computed, tuple(damaged), skipped)
+    return SaveReport(folder, ordered, computed, tuple(damaged), skipped, images.passed_over)
 
 
 def settings_of(classifier: Classifier, recipe: Recipe) -> dict:
@@ -324,21 +322,18 @@ def _batch(
     files: dict[int, Path],
 ) -> tuple[dict[int, SavedMap], dict[str, str]]:
     """The maps of one batch, written; and name -> reason of what has none."""
-    try:
-        pixels, kept, skipped = images.stack(classifier.size, list(files))
-    except ValueError:
-        return {}, dict(_unreadable(images, files, classifier.size))
-    started = time.perf_counter()
-    pixels = pixels.to(device_of(classifier.model))
-    logits = predict(classifier.model, pixels)
-    sound = torch.isfinite(logits).all(1).tolist()
-    for number, fine in zip(kept, sound, strict=True):
-        if not fine:
-            skipped[images.names[number]] = "the model's outputs are NaN or infinite"
-    rows = [row for row, fine in enumerate(sound) if fine]
-    if not rows:
+    loaded, skipped = images.read(classifier.size, files)
+    if not loaded:
         return {}, skipped
-    kept, pixels, probabilities = [kept[row] for row in rows], pixels[rows], logits[rows].softmax(1)
+    started = time.perf_counter()
+    pixels = torch.stack(list(loaded.values())).to(device_of(classifier.model))
+    logits = predict(classifier.model, pixels)
+    sound = torch.isfinite(logits).all(1)
+    kept = [number for number, fine in zip(loaded, sound.tolist(), strict=True) if fine]
+    skipped |= {images.names[n]: "the model's outputs are NaN or infinite" for n in loaded if n not in kept}
+    if not kept:
+        return {}, skipped
+    pixels, probabilities = pixels[sound], logits[sound].softmax(1)
     best = probabilities.argmax(1)
     targets = best
     if recipe.explained == LABELLED:
@@ -374,19 +369,10 @@ def _batch(
     return done, skipped
 
 
-def _unreadable(images: ImageSet, numbers: dict[int, Path], side: int) -> Iterator[tuple[str, str]]:
-    for number in numbers:
-        try:
-            images.load(number, side)
-        except (OSError, ValueError) as error:
-            yield images.names[number], str(error)
-
-
 def _number(values, row: int) -> float | int | bool | None:
     """One example's number, as JSON can hold it; None where it is not finite."""
-    value = values[row].item() if isinstance(values, Tensor) and values.ndim else values
-    value = value.item() if isinstance(value, Tensor) else value
-    return value if not isinstance(value, float) or value == value and abs(value) != float("inf") else None
+    value = (values[row] if values.ndim else values).item() if isinstance(values, Tensor) else values
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _save(file: Path, values: Tensor, record: dict) -> dict:

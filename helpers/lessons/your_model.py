@@ -1,19 +1,19 @@
 """Bring your own: a model by its name, a folder of images, names for the classes, and what must hold for them.
 
 Everything is explained in one unit: pixel values in [0, 1], red, green, blue, (N, 3, S, S). What the model
-wants besides (normalisation, grey values, another size) is its preprocessing, which becomes a part of the
-model; so a map lies on the pixels that are shown, whatever comes between.
+needs besides (normalisation, grey values, another size) is its preprocessing, which becomes a part of the
+model; so a map lies on the pixels that are shown, not on what comes between.
 
 What cannot be explained is refused with words before anything is computed (`require_explainable`).
 """
 
-import difflib
 import hashlib
 import importlib
 import inspect
+import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,39 +23,16 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from helpers.checks import require_count
+from helpers.checks import did_you_mean, require_count
 from helpers.measure.grids import CELLS, Grids, confident, make_grids
 from helpers.measure.peers import GradCam, Gradient, Peer
 from helpers.measure.sanity import randomised
 from helpers.saliency import stages
 from helpers.zoo.classifiers import LITE0, RANDOM, Classifier, load_classifier
-from helpers.zoo.networks import Normalised, predict, taking
-from helpers.zoo.photographs import BUNDLED, load_photo, photo_folder, photograph
+from helpers.zoo.networks import Preprocessed, predict, taking, with_normalisation
+from helpers.zoo.photographs import BUNDLED, endings, load_photo, photo_folder, photograph
 
 IMAGENET = "imagenet"
-SUFFIXES = (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-
-
-class Preprocessed(nn.Module):
-    """A model behind a preprocessing of its own, so that it speaks pixel values in [0, 1].
-
-    Args:
-        preprocessing: from pixel values (N, 3, S, S) to the model's inputs (N, C, H, W); differentiable.
-        model: from those to outputs (N, K).
-
-    Example:
-        >>> grey = Preprocessed(lambda pixels: pixels.mean(1, keepdim=True), nn.Flatten())
-        >>> grey(torch.ones(2, 3, 4, 4)).shape
-        torch.Size([2, 16])
-    """
-
-    def __init__(self, preprocessing: Callable[[Tensor], Tensor], model: nn.Module):
-        super().__init__()
-        self.preprocessing, self.model = preprocessing, model
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Outputs (N, K) for pixel values in [0, 1], shape (N, 3, S, S)."""
-        return self.model(self.preprocessing(pixels))
 
 
 def bring(
@@ -89,12 +66,12 @@ def bring(
         show_progress: whether a download shows a progress bar.
 
     Raises:
-        ValueError: an unknown name (tells the nearest), a module that cannot be imported or has no such
+        ValueError: an unknown name (the message names the nearest), a module that cannot be imported or has no such
             function, another number of class names than of classes, a device that is not there, and what
             `require_explainable` raises.
         TypeError: no function, or a function that returns something else.
         FileNotFoundError: no file with class names.
-        RuntimeError: weights that could not be had without a network; a function that raised.
+        RuntimeError: weights that could not be downloaded; a function that raised.
 
     Example:
         >>> found = bring("torchvision.models:squeezenet1_1", side=32)
@@ -104,21 +81,20 @@ def bring(
     for argument, value in (("mean", mean), ("std", std)):
         if len(value) not in (0, 1, 3):
             raise ValueError(
-                f"{argument}: expected no number, one, or three (red, green, blue); got {len(value)}: {value!r}."
+                f"{argument}: expected one number, three (red, green, blue), or none; got {len(value)}: {value!r}."
             )
-    if isinstance(side, bool) or not isinstance(side, int) or side < 0:
-        raise ValueError(
-            f"side: expected pixels a side, an integer, 0 for that of the weights; got {side!r}."
-        )
+    require_count("side", side, 0, "pixels a side; 0: that of the weights")
     place = _device(device)
     if isinstance(name, str) and ":" in name and not name.startswith(RANDOM):
         found = _from_function(name, side, mean, std)
     else:
         found = load_classifier(name, seed, show_progress)
         if len(mean) or len(std):
-            inner = found.model
-            shift, scale = list(mean) or inner.mean.flatten(), list(std) or inner.std.flatten()
-            found = replace(found, model=Normalised(inner.model, shift, scale))
+            known = found.model.preprocessing
+            normalised = with_normalisation(
+                found.model.model, list(mean) or known.mean, list(std) or known.std
+            )
+            found = replace(found, model=normalised)
         found = replace(found, size=side or found.size)
     model = found.model.float().eval().requires_grad_(False).to(place)
     generator = torch.Generator().manual_seed(seed)
@@ -218,7 +194,7 @@ def _working_folder() -> Iterator[None]:
 
 
 def _from_function(name: str, side: int, mean: Sequence[float], std: Sequence[float]) -> Classifier:
-    """The model that a function of one's own returns."""
+    """The model that a user's function returns."""
     if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name):
         raise ValueError(
             f"model: expected 'module:function', such as 'my_models:build' for the function build in "
@@ -228,7 +204,7 @@ def _from_function(name: str, side: int, mean: Sequence[float], std: Sequence[fl
         function = _function(*name.split(":"))
         try:
             made = function()
-        except Exception as error:  # whatever one's own code raises
+        except Exception as error:  # a user's code may raise anything
             raise RuntimeError(
                 f"model: {name} raised {type(error).__name__}: {error}. It is called without arguments, in the "
                 "working folder; weights are its own business: without a network, load them from a file."
@@ -242,7 +218,8 @@ def _from_function(name: str, side: int, mean: Sequence[float], std: Sequence[fl
         )
     _require_one_input(model)
     if preprocessing is None:
-        return Classifier(name, Normalised(model, list(mean) or 0.0, list(std) or 1.0), (), _size(name, side))
+        normalised = with_normalisation(model, list(mean) or 0.0, list(std) or 1.0)
+        return Classifier(name, normalised, (), _size(name, side))
     if len(mean) or len(std):
         raise ValueError(
             f"mean, std: expected none, because {name} returns a preprocessing of its own; got {mean!r}, {std!r}."
@@ -250,7 +227,7 @@ def _from_function(name: str, side: int, mean: Sequence[float], std: Sequence[fl
     if all(hasattr(preprocessing, part) for part in ("mean", "std", "crop_size")):
         # torchvision's: resizing and cutting out are done when the photo is read, at the size that is wanted
         size = side or preprocessing.crop_size[0]
-        return Classifier(name, Normalised(model, preprocessing.mean, preprocessing.std), (), size)
+        return Classifier(name, with_normalisation(model, preprocessing.mean, preprocessing.std), (), size)
     size = _size(name, side)
     _require_preprocessing(name, preprocessing, size)
     return Classifier(name, Preprocessed(preprocessing, model), (), size)
@@ -271,26 +248,22 @@ def _function(module: str, function: str) -> Callable:
         if known and (Path.cwd() / f"{module.replace('.', '/')}.py").is_file():
             # It may have been edited meanwhile, or be another folder's module of the same name.
             found = importlib.reload(found)
-    except Exception as error:  # whatever one's own code raises
+    except Exception as error:  # a user's code may raise anything
         if isinstance(error, ModuleNotFoundError) and module.startswith(error.name or "?"):
-            near = difflib.get_close_matches(module, [path.stem for path in Path.cwd().glob("*.py")], n=1)
+            here = [path.stem for path in Path.cwd().glob("*.py")]
+            missing = f" {module.replace('.', '/')}.py is not there."
             raise ValueError(
-                f"model: expected a module {module!r} in the working folder or an installed package, found none"
-                + (
-                    f"; did you mean {near[0]!r}?"
-                    if near
-                    else f" ({module.replace('.', '/')}.py is not there)."
-                )
+                f"model: expected a module {module!r} in the working folder or an installed package, found none."
+                + did_you_mean(module, here, missing)
             ) from error
         raise ValueError(
             f"model: the module {module!r} cannot be imported: {type(error).__name__}: {error}."
         ) from error
     if not hasattr(found, function):
         known = [key for key, value in vars(found).items() if callable(value) and not key.startswith("_")]
-        near = difflib.get_close_matches(function, known, n=1)
         raise ValueError(
-            f"model: expected a function {function!r} in the module {module!r}, found none"
-            + (f"; did you mean {near[0]!r}?" if near else f" (it has: {', '.join(known) or 'no function'}).")
+            f"model: expected a function {function!r} in the module {module!r}, found none."
+            + did_you_mean(function, known, f" It has: {', '.join(known) or 'no function'}.")
         )
     made = getattr(found, function)
     if isinstance(made, nn.Module) or not callable(made):
@@ -318,7 +291,7 @@ def _required(function: Callable) -> list[str]:
 
 
 def _require_one_input(model: nn.Module) -> None:
-    inner = model.model if isinstance(model, (Normalised, Preprocessed)) else model
+    inner = model.model if isinstance(model, Preprocessed) else model
     needed = _required(inner.forward)
     if len(needed) > 1:
         raise ValueError(
@@ -332,10 +305,10 @@ def _require_preprocessing(name: str, preprocessing: Callable, side: int) -> Non
     takes = f"pixel values in [0, 1], a tensor of shape (N, 3, {side}, {side})"
     try:
         came = preprocessing(pixels)
-    except Exception as error:  # whatever one's own code raises
+    except Exception as error:  # a user's code may raise anything
         raise ValueError(
             f"preprocessing: expected the one of {name} to take {takes}; it raised {type(error).__name__}: "
-            f"{error}. The photo is read and cut out already: leave out ToTensor() and what wants a PIL image."
+            f"{error}. The photo is read and cut out already: leave out ToTensor() and whatever takes a PIL image."
         ) from error
     if not isinstance(came, Tensor) or came.ndim != 4 or len(came) != 2 or not came.is_floating_point():
         what = (
@@ -351,7 +324,7 @@ def _logits(model: nn.Module, inputs: Tensor) -> Tensor:
     """Outputs (N, K), K >= 2, finite; everything else raises ValueError."""
     try:
         outputs = model(inputs)
-    except Exception as error:  # whatever the model raises
+    except Exception as error:  # a model may raise anything
         raise ValueError(
             f"model: expected it to take images of shape {tuple(inputs.shape)}; it raised "
             f"{type(error).__name__}: {error}. Set side to the size that it takes; a model of grey images needs a "
@@ -440,6 +413,7 @@ class ImageSet:
         names: path in the folder, with "/"; or the bundled name.
         sources: the file, or the bundled name.
         labels: class index of each image; None: no labels.csv.
+        passed_over: which files of the folder are not among them, and why, a line each.
 
     Example:
         >>> images = image_set(limit=2)
@@ -450,6 +424,7 @@ class ImageSet:
     names: tuple[str, ...]
     sources: tuple[str | Path, ...]
     labels: tuple[int, ...] | None
+    passed_over: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -457,7 +432,7 @@ class ImageSet:
     def first(self, count: int) -> "ImageSet":
         """The first of them; all, if there are no more."""
         labels = None if self.labels is None else self.labels[:count]
-        return ImageSet(self.names[:count], self.sources[:count], labels)
+        return replace(self, names=self.names[:count], sources=self.sources[:count], labels=labels)
 
     def load(self, number: int, side: int) -> Tensor:
         """One image, its middle square: float32, (3, side, side), in [0, 1].
@@ -475,8 +450,18 @@ class ImageSet:
             return hashlib.sha256(source.read_bytes()).hexdigest()
         return BUNDLED[source].sha256
 
+    def read(self, side: int, numbers: Iterable[int]) -> tuple[dict[int, Tensor], dict[str, str]]:
+        """Those images that can be read, by number, as `load` gives them; and name -> reason of the others."""
+        images, skipped = {}, {}
+        for number in numbers:
+            try:
+                images[number] = self.load(number, side)
+            except (OSError, ValueError) as error:
+                skipped[self.names[number]] = str(error)
+        return images, skipped
+
     def stack(
-        self, side: int, numbers: Sequence[int] | None = None
+        self, side: int, numbers: Iterable[int] | None = None
     ) -> tuple[Tensor, list[int], dict[str, str]]:
         """Several images at once; those that cannot be read are left out and named.
 
@@ -489,19 +474,13 @@ class ImageSet:
         Raises:
             ValueError: none of them can be read.
         """
-        images, kept, skipped = [], [], {}
-        for number in range(len(self)) if numbers is None else numbers:
-            try:
-                images.append(self.load(number, side))
-                kept.append(number)
-            except (OSError, ValueError) as error:
-                skipped[self.names[number]] = str(error)
+        images, skipped = self.read(side, range(len(self)) if numbers is None else numbers)
         if not images:
             raise ValueError(
                 f"images: expected at least one that can be read; of {len(skipped)} none can. The first: "
                 f"{next(iter(skipped.values()), 'there are none')}"
             )
-        return torch.stack(images), kept, skipped
+        return torch.stack(list(images.values())), list(images), skipped
 
 
 def image_set(folder: str | Path = "", limit: int = 0, classes: int | None = None) -> ImageSet:
@@ -509,22 +488,21 @@ def image_set(folder: str | Path = "", limit: int = 0, classes: int | None = Non
 
     Args:
         folder: with a ``labels.csv`` (`zoo.photographs.photo_folder`), the images that it lists, in its order;
-            without one, all files with the ending of an image (`SUFFIXES`), by name, hidden ones left out. "":
-            the bundled photographs, which have no labels.
+            without one, all files with an ending that Pillow reads, by name, hidden ones left out. "": the
+            bundled photographs, which have no labels.
         limit: at most that many, the first; 0: all.
         classes: K, the number of classes that labels may name; None: any.
 
     Raises:
         FileNotFoundError: no such folder, or an image of labels.csv that is not there.
-        ValueError: no images in it, a label of K or more, a limit that is no such number, and what
+        ValueError: no images in it, a label of K or more, a limit below 0, and what
             `photo_folder` raises.
 
     Example:
         >>> image_set().names[:3]  # the bundled photographs
         ('chelsea', 'coffee', 'rocket')
     """
-    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
-        raise ValueError(f"limit: expected an integer, 0 for all; got {limit!r}.")
+    require_count("limit", limit, 0, "0: all")
     if not str(folder):
         found = ImageSet(tuple(BUNDLED), tuple(BUNDLED), None)
     else:
@@ -549,13 +527,26 @@ def _in_folder(folder: Path) -> ImageSet:
         return ImageSet(names, tuple(path for path, _ in listed), tuple(label for _, label in listed))
     inside = [(path.relative_to(folder), path) for path in folder.rglob("*") if path.is_file()]
     inside = [(name, path) for name, path in inside if not any(part.startswith(".") for part in name.parts)]
-    images = sorted((name.as_posix(), path) for name, path in inside if path.suffix.lower() in SUFFIXES)
+    known = endings()
+    found = sorted((name.as_posix(), path) for name, path in inside if path.suffix.lower() in known)
+    odd = [name for name, _ in found if _in_utf8(name) != name]
+    images = [(name, path) for name, path in found if name not in odd]
+    passed = [f"{_in_utf8(name)}: the name is not UTF-8; rename the file" for name in odd]
+    others = sorted({path.suffix.lower() for _, path in inside} - known)
+    if others:
+        shown = ", ".join(_in_utf8(ending) or "none" for ending in others)
+        passed.append(f"{len(inside) - len(found)} files with an ending that Pillow does not read ({shown})")
     if not images:
         raise ValueError(
-            f"folder: expected images in {str(folder)!r}, files that end in {', '.join(SUFFIXES)}; found none "
-            f"among {len(inside)} files."
+            f"folder: expected images in {str(folder)!r}, files with an ending that Pillow reads (.jpg, .png and "
+            f"others); found none among {len(inside)} files{': ' * bool(passed)}{'; '.join(passed)}."
         )
-    return ImageSet(*zip(*images, strict=True), None)
+    return ImageSet(*zip(*images, strict=True), None, tuple(passed))
+
+
+def _in_utf8(name: str) -> str:
+    """A file's name as it is, or with the bytes that are not UTF-8 written out."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def peers(model: nn.Module, inputs: Tensor) -> dict[str, Peer]:
@@ -581,7 +572,7 @@ def untrained(model: nn.Module, seed: int = 0) -> nn.Module:
     """A deep copy of the model with all of its parameters at random (Adebayo et al. 2018, arXiv 1810.03292).
 
     Drawn anew where a module knows how (`helpers.measure.sanity.randomised`); in those that do not (a transformer's
-    tokens and attention, scales of one's own) each parameter's values change places at random.
+    tokens and attention, a user's own parameters) each parameter's values change places at random.
 
     Args:
         seed: of both.
@@ -606,7 +597,7 @@ def untrained(model: nn.Module, seed: int = 0) -> nn.Module:
 
 @dataclass(frozen=True, eq=False)
 class OwnGrids:
-    """Grids of one's own images, if there are enough; `own_grids` makes them.
+    """Grids of the user's images, if there are enough; `own_grids` makes them.
 
     Attributes:
         grids: None: too few images.
@@ -642,7 +633,7 @@ def own_grids(
         batch_size: images a pass.
 
     Raises:
-        ValueError: a count or cell that is no such number, a confidence outside [0, 1], no image that can be read.
+        ValueError: a wrong count or cell, a confidence outside [0, 1], no image that can be read.
 
     Example:
         >>> own_grids(bring(side=64), image_set(limit=3)).note.partition(":")[0]
@@ -651,17 +642,17 @@ def own_grids(
     require_count("count", count)
     if not 0 <= confidence <= 1:
         raise ValueError(f"confidence: expected a probability, from 0 to 1; got {confidence!r}.")
-    if isinstance(cell, bool) or not isinstance(cell, int) or cell < 0:
-        raise ValueError(
-            f"cell: expected pixels a side, an integer, 0 for half of the model's; got {cell!r}."
-        )
+    require_count("cell", cell, 0, "pixels a side; 0: half of the model's")
     cell = cell or classifier.size // 2
     pixels, kept, _ = images.stack(cell)
     pixels = pixels.to(device_of(classifier.model))
     wrap = partial(taking, classifier.model, size=classifier.size)
     probabilities = predict(wrap(pixels), pixels, batch_size).softmax(1)
     if images.labels is None:
-        targets, source = probabilities.argmax(1), "the model's own first class, for want of a labels.csv"
+        targets, source = (
+            probabilities.argmax(1),
+            "the model's own first class, because there is no labels.csv",
+        )
     else:
         targets = torch.tensor([images.labels[number] for number in kept]).to(pixels.device)
         source = "that of labels.csv"

@@ -112,10 +112,10 @@ class Work(TorchDispatchMode):
 
 @contextmanager
 def counted(model: nn.Module) -> Iterator[Passes]:
-    """Counts every pass through a model, whoever makes it; the model itself is not changed.
+    """Counts every pass through a model, by any caller; the model itself is not changed.
 
     Forward passes are seen by a hook on all modules, backward passes by one on the outputs; so what counts is
-    what happened, not what a method says of itself.
+    what happened, not what a method reports about itself.
 
     Raises:
         TypeError: not a module. Put a function into the `forward` of one.

@@ -15,7 +15,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from helpers.measure.grids import CELLS, Grids, assemble, grid_pointing
+from helpers.measure.grids import CELLS, Grids, grid_pointing, put_together
 from helpers.measure.statistics import bootstrap_interval
 from helpers.saliency import (
     Coordinates,
@@ -35,7 +35,8 @@ from helpers.zoo.networks import predict
 
 INPUT = "input"
 LINEAR, NONLINEAR = "linear", "nonlinear"
-# What `per_depth` tells of each column: the residual has outliers where there was little to explain.
+TINY = torch.finfo(torch.double).tiny
+# How `per_depth` summarises each column: the residual has outliers where there was little to explain.
 MEASURES = {LINEAR: np.mean, NONLINEAR: np.mean, "gain": np.mean, "residual": np.median}
 
 
@@ -71,7 +72,7 @@ def distinct_classes(probabilities: Tensor) -> Tensor:
 def mosaics(model: Callable[[Tensor], Tensor], images: Tensor, targets: Tensor) -> Grids:
     """2x2 mosaics of given images in the given order, four at a time; what is left over is not used.
 
-    For a handful of photographs; `helpers.measure.grids.make_grids` draws from many, and asks for confidence.
+    For a handful of photographs; `helpers.measure.grids.make_grids` draws from many that the model is sure of.
 
     Args:
         model: from images to logits; it must take the mosaics, (n, C, 2S, 2S).
@@ -94,15 +95,10 @@ def mosaics(model: Callable[[Tensor], Tensor], images: Tensor, targets: Tensor) 
             f"{tuple(images.shape)} and {tuple(targets.shape)}."
         )
     members = torch.arange(len(images) // CELLS * CELLS).reshape(-1, CELLS)
-    classes = targets[members].long()
-    for row in classes.tolist():
+    for row in targets.cpu()[members].tolist():
         if len(set(row)) < CELLS:
             raise ValueError(f"targets: expected four distinct classes in a mosaic; got {row}.")
-    whole = assemble(images[members])
-    logits = predict(model, whole, CELLS).double().cpu()
-    own = logits.gather(1, classes)
-    places = [(others[:, None] > own[:, :, None]).sum(2) for others in (own, logits)]
-    return Grids(whole, classes, members, *places)
+    return put_together(model, images, targets, members, CELLS)
 
 
 def by_depth(
@@ -129,7 +125,7 @@ def by_depth(
         score: which number is explained.
         steps: of `Straight`, for every block.
         smoothing, square: of `helpers.measure.grids.grid_pointing`, in pixels of the mosaic, the same for both.
-        show_progress: a progress bar over mosaics and depths.
+        show_progress: a progress bar over depths, members and mosaics.
 
     Returns:
         One row a (depth, mosaic, cell): depth (0 the input, then the blocks from 1), module (its name, "input"
@@ -160,30 +156,31 @@ def by_depth(
     }
     paths = {LINEAR: StraightTangent(), NONLINEAR: Straight(steps)}
     changes = _changes(model, grids, reference, score)
-    tables = []
-    with tqdm(
-        total=len(places) * len(grids), desc="depths", unit="mosaic", leave=False, disable=not show_progress
-    ) as bar:
+    tables, total = [], len(places) * len(grids) * len(paths)
+    with tqdm(total=total, desc="depths", unit="map", leave=False, disable=not show_progress) as bar:
         for depth, (name, place) in enumerate(places.items()):
-            maps: dict[str, list[Tensor]] = {kind: [] for kind in paths}
-            predicted = []
-            for image, targets in zip(grids.images.split(1), grids.targets.tolist(), strict=True):
-                for kind, path in paths.items():
-                    member = NonlinearSaliency(model, score, place, path=path)
-                    run = member.explain(image, targets[0], competitors=targets[1:])
-                    support = torch.cat([run.support(), run.competing_support()[0]])
-                    maps[kind].append(fitted(support, image)[:, 0])
-                    if kind == LINEAR:
-                        # what is taken away counts as support: the tangent's change is its negative
-                        predicted.append(-support.double().flatten(1).sum(1).cpu())
-                bar.update()
-            # `Explanation.completeness_error` as a share; the record has it for its own class alone
-            tiny = torch.finfo(torch.double).tiny
-            residuals = (torch.stack(predicted) - changes).abs() / changes.abs().clamp_min(tiny)
-            kinds = {kind: torch.stack(kept) for kind, kept in maps.items()}
-            scores = grid_pointing(kinds, grids, square, smoothing, with_controls=False, show_progress=False)
+            maps = {}
+            for kind, path in paths.items():
+                maps[kind], change = _supports(NonlinearSaliency(model, score, place, path=path), grids, bar)
+                if kind == LINEAR:
+                    # `Explanation.completeness_error` as a share; the record has it for its own class alone
+                    residuals = (change - changes).abs() / changes.abs().clamp_min(TINY)
+            scores = grid_pointing(maps, grids, square, smoothing, with_controls=False, show_progress=False)
             tables.append(_one_depth(depth, name, scores, residuals))
     return pd.concat(tables, ignore_index=True)
+
+
+def _supports(member: NonlinearSaliency, grids: Grids, bar: tqdm) -> tuple[Tensor, Tensor]:
+    """The maps of all cells, (N, 4, H, W), and the change of each cell's score that they add up to, (N, 4)."""
+    maps, changes = [], []
+    for image, targets in zip(grids.images.split(1), grids.targets.tolist(), strict=True):
+        run = member.explain(image, targets[0], competitors=targets[1:])
+        support = torch.cat([run.support(), run.competing_support()[0]])
+        maps.append(fitted(support, image)[:, 0])
+        # what is taken away counts as support: the change is its negative
+        changes.append(-support.double().flatten(1).sum(1).cpu())
+        bar.update()
+    return torch.stack(maps), torch.stack(changes)
 
 
 def _changes(model: nn.Module, grids: Grids, reference, score: Score) -> Tensor:

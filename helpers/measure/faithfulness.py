@@ -169,7 +169,7 @@ def infidelity(
     captum's infidelity with ``normalize=True``: the mean squared difference between the sum of the window's
     contributions, scaled by the best factor, and the change of the score (Yeh et al. 2019, arXiv 1901.09392,
     section 2), here divided by the mean squared change: 0 for sums that are right up to a factor, 1 for those
-    that tell nothing. A map that is the same everywhere may come out well below 1, because larger windows
+    that say nothing. A map that is the same everywhere may come out well below 1, because larger windows
     change more: a random map belongs in every table.
 
     Args:

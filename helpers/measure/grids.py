@@ -1,5 +1,6 @@
 """Grid pointing: images in a 2x2 grid, and how much of a class's map lies in its cell."""
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 
@@ -9,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm.auto import tqdm
 
-from helpers.measure.maps import energy, pool, positive, rank_auc, right_cell, smooth, sum_channels, top_share
+from helpers.checks import require_count
+from helpers.measure.maps import energy, pool, rank_auc, right_cell, smooth, sum_channels, top_share
 from helpers.zoo.networks import predict
 
 CELLS = 4
@@ -109,7 +111,7 @@ def confident(probabilities: Tensor, targets: Tensor, confidence: float = 0.9) -
         confidence: least probability of the true class, in [0, 1].
 
     Raises:
-        ValueError: shapes that do not agree, or rows that are no probabilities.
+        ValueError: shapes that do not agree, or rows that are not probabilities.
 
     Example:
         >>> import torch
@@ -186,8 +188,7 @@ def make_grids(
         )
     if part not in (None, "choosing", "reporting"):
         raise ValueError(f'part: expected None, "choosing" or "reporting"; got {part!r}.')
-    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-        raise ValueError(f"count: expected an integer of at least 1; got {count!r}.")
+    require_count("count", count)
     if probabilities is None:
         probabilities = predict(model, images, batch_size).softmax(1)
     elif probabilities.shape[:1] != images.shape[:1]:
@@ -206,26 +207,36 @@ def make_grids(
             "all). Lower the confidence or add images."
         )
     members = torch.tensor(_draw(queues, count, generator))
-    classes = targets.cpu()[members].long()
-    grids = assemble(images[members.to(images.device)])
-    logits = predict(model, grids, max(1, batch_size // CELLS)).double().cpu()
-    own = logits.gather(1, classes)
-    return Grids(
-        images=grids,
-        targets=classes.to(images.device),
-        members=members.to(images.device),
-        ranks=_places(own, own).to(images.device),
-        class_ranks=_places(own, logits).to(images.device),
-    )
+    return put_together(model, images, targets, members, max(1, batch_size // CELLS))
 
 
-def centre_distance(height: int, width: int) -> Tensor:
-    """Distance to the centre of an image, in pixels, float64, (height, width).
+def put_together(
+    model: Callable[[Tensor], Tensor], images: Tensor, targets: Tensor, members: Tensor, batch_size: int
+) -> Grids:
+    """Grids of images (M, C, S, S) of classes (M,), given which four are in each: members, (N, 4).
+
+    Args:
+        model: from grids to logits, as in `make_grids`; its logits give the ranks.
+        batch_size: most grids in one pass.
 
     Example:
-        >>> centre_distance(1, 5)
-        tensor([[2., 1., 0., 1., 2.]], dtype=torch.float64)
+        >>> import torch
+        >>> images = torch.eye(4)[:, :, None, None].expand(4, 4, 2, 2)  # image k has channel k alone
+        >>> model = lambda x: x.mean((2, 3)) * torch.tensor([1.0, 2.0, 3.0, 4.0])
+        >>> put_together(model, images, torch.arange(4), torch.tensor([[3, 2, 1, 0]]), batch_size=1).ranks
+        tensor([[0, 1, 2, 3]])
     """
+    members = members.to(images.device)
+    classes = targets.to(images.device)[members].long()
+    grids = assemble(images[members])
+    logits = predict(model, grids, batch_size).double()
+    own = logits.gather(1, classes)
+    ranks = ((others[:, None] > own[:, :, None]).sum(2) for others in (own, logits))
+    return Grids(grids, classes, members, *ranks)
+
+
+def _centre_distance(height: int, width: int) -> Tensor:
+    """Distance to the centre of an image, in pixels, float64, (height, width)."""
     down, right = (torch.arange(n, dtype=torch.float64) - (n - 1) / 2 for n in (height, width))
     return (down[:, None] ** 2 + right**2).sqrt()
 
@@ -254,7 +265,7 @@ def controls(grids: Grids, seed: int = 0, ink: bool | None = None) -> dict[str, 
     generator = torch.Generator().manual_seed(seed)
     maps = {
         RANDOM: torch.rand(shape, generator=generator),
-        CENTRE: centre_distance(height, width).expand(shape),
+        CENTRE: _centre_distance(height, width).expand(shape),
     }
     if ink or (ink is None and channels == 1):
         drawn = grids.images.detach().sum(1)[:, None].cpu()
@@ -357,49 +368,31 @@ def grid_pointing(
     masks = torch.stack([grids.cell_mask(cell) for cell in range(CELLS)])
     # A square on the seam belongs to neither side of it.
     cells = torch.stack([pool(mask.double(), square) == 1 for mask in masks])
-    names = [*methods, *fixed]
+    every = {**methods, **fixed}
+    todo = itertools.product(every, range(CELLS), range(0, len(grids), batch_size))
+    total = len(every) * CELLS * len(grids)
     tables = []
-    with tqdm(
-        total=len(names) * CELLS * len(grids),
-        desc="grid pointing",
-        unit="map",
-        leave=False,
-        disable=not show_progress,
-    ) as bar:
-        for name in names:
-            for cell in range(CELLS):
-                for start in range(0, len(grids), batch_size):
-                    rows = slice(start, min(start + batch_size, len(grids)))
-                    target = grids.targets[rows, cell]
-                    if name in fixed:
-                        saliency = fixed[name][rows, cell]
-                    else:
-                        given = methods[name]
-                        came = (
-                            given[rows, cell]
-                            if isinstance(given, Tensor)
-                            else given(grids.images[rows], target)
-                        )
-                        saliency = _map_of(name, came, len(target), height, width)
-                    saliency = pool(positive(smooth(saliency, smoothing)), square)
-                    tables.append(
-                        pd.DataFrame(
-                            {
-                                "method": name,
-                                "grid": range(rows.start, rows.stop),
-                                "cell": cell,
-                                "target": target.cpu().numpy(),
-                                "member": grids.members[rows, cell].cpu().numpy(),
-                                "rank": grids.ranks[rows, cell].cpu().numpy(),
-                                "class_rank": grids.class_ranks[rows, cell].cpu().numpy(),
-                                "rank_auc": rank_auc(saliency, cells[cell]).numpy(),
-                                "energy": energy(saliency, cells[cell]).numpy(),
-                                "top_share": top_share(saliency, cells[cell], share).numpy(),
-                                "right_cell": right_cell(saliency, cells, cell).numpy(),
-                            }
-                        )
-                    )
-                    bar.update(len(target))
+    with tqdm(total=total, desc="grid pointing", unit="map", leave=False, disable=not show_progress) as bar:
+        for name, cell, start in todo:
+            rows = slice(start, min(start + batch_size, len(grids)))
+            target, given = grids.targets[rows, cell], every[name]
+            came = given[rows, cell] if isinstance(given, Tensor) else given(grids.images[rows], target)
+            saliency = _map_of(name, came, len(target), height, width)
+            saliency = pool(smooth(saliency, smoothing).clamp_min(0), square)
+            known = {
+                "target": target,
+                "member": grids.members[rows, cell],
+                "rank": grids.ranks[rows, cell],
+                "class_rank": grids.class_ranks[rows, cell],
+                "rank_auc": rank_auc(saliency, cells[cell]),
+                "energy": energy(saliency, cells[cell]),
+                "top_share": top_share(saliency, cells[cell], share),
+                "right_cell": right_cell(saliency, cells, cell),
+            }
+            columns = {column: values.cpu().numpy() for column, values in known.items()}
+            where = {"method": name, "grid": range(rows.start, rows.stop), "cell": cell}
+            tables.append(pd.DataFrame(where | columns))
+            bar.update(len(target))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -434,11 +427,6 @@ def _draw(queues: dict[int, list[int]], count: int, generator: torch.Generator) 
         for label in drawn:
             used[label] += 1
     return grids
-
-
-def _places(own: Tensor, logits: Tensor) -> Tensor:
-    """How many of the logits (N, K) are larger than each of one's own (N, 4): its place, 0 the first."""
-    return (logits[:, None, :] > own[:, :, None]).sum(2)
 
 
 def _map_of(name: str, attribution: Tensor, count: int, height: int, width: int) -> Tensor:

@@ -1,7 +1,5 @@
 """Numbers of one map: pooled, smoothed, ranked against a mask or against another map."""
 
-import math
-
 import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
@@ -9,6 +7,7 @@ from scipy.stats import rankdata
 from torch import Tensor
 from torch.nn import functional
 
+from helpers.checks import require_count, require_width
 from helpers.saliency import reduce
 
 
@@ -32,17 +31,6 @@ def sum_channels(attribution: Tensor) -> Tensor:
     )
 
 
-def positive(saliency: Tensor) -> Tensor:
-    """The positive part of a map, which is what supports the score; any shape.
-
-    Example:
-        >>> import torch
-        >>> positive(torch.tensor([[1.5, -2.0]]))
-        tensor([[1.5000, 0.0000]])
-    """
-    return saliency.clamp_min(0)
-
-
 def pool(saliency: Tensor, square: int) -> Tensor:
     """Mean over squares of a map: (..., H, W) -> (..., H / square, W / square).
 
@@ -58,17 +46,12 @@ def pool(saliency: Tensor, square: int) -> Tensor:
         tensor([[ 2.5000,  4.5000],
                 [10.5000, 12.5000]])
     """
-    height, width = _plane("saliency", saliency)
-    if (
-        isinstance(square, bool)
-        or not isinstance(square, int)
-        or square < 1
-        or height % square
-        or width % square
-    ):
+    height, width = _plane(saliency)
+    require_count("square", square)
+    if height % square or width % square:
         raise ValueError(
             f"square: expected an integer of at least 1 that divides the map's {height} x {width} pixels; "
-            f"got {square!r}."
+            f"got {square}."
         )
     planes = saliency.reshape(-1, 1, height, width)
     return functional.avg_pool2d(planes, square).reshape(
@@ -95,9 +78,8 @@ def smooth(saliency: Tensor, width: float) -> Tensor:
                 [0.3290, 0.3420, 0.3290],
                 [0.1680, 0.3290, 0.5020]])
     """
-    _plane("saliency", saliency)
-    if not (math.isfinite(width) and width >= 0):
-        raise ValueError(f"width: expected a finite number of pixels, at least 0; got {width!r}.")
+    _plane(saliency)
+    require_width("width", width)
     if width == 0:
         return saliency
     blurred = gaussian_filter(saliency.detach().double().cpu().numpy(), width, mode="reflect", axes=(-2, -1))
@@ -193,7 +175,7 @@ def right_cell(saliency: Tensor, masks: Tensor, cell: int | Tensor) -> Tensor:
         (N,), or a single value for a map (H, W); float64.
 
     Raises:
-        TypeError, ValueError: as in `rank_auc`, or a cell that is no index of masks.
+        TypeError, ValueError: as in `rank_auc`, or a cell that is not an index of masks.
 
     Example:
         >>> import torch
@@ -261,10 +243,10 @@ def spearman(first: Tensor, second: Tensor) -> Tensor:
     return torch.as_tensor(correlation, device=first.device).reshape(shape)
 
 
-def _plane(name: str, saliency: Tensor) -> tuple[int, int]:
+def _plane(saliency: Tensor) -> tuple[int, int]:
     """Height and width, the last two dimensions."""
     if saliency.ndim < 2:
-        raise ValueError(f"{name}: expected shape (..., H, W); got {tuple(saliency.shape)}.")
+        raise ValueError(f"saliency: expected shape (..., H, W); got {tuple(saliency.shape)}.")
     return tuple(saliency.shape[-2:])
 
 

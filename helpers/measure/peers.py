@@ -7,7 +7,7 @@ and controls are small objects with the call of `helpers.saliency.NonlinearSalie
 
 Three rules hold for all of them.
 
-- **Sign**: positive = supports the score. `Gradient` and `SmoothGrad` return magnitudes unless told otherwise,
+- **Sign**: positive = supports the score. `Gradient` and `SmoothGrad` return magnitudes by default,
   as their papers draw them (Simonyan et al. 2013, Smilkov et al. 2017): the sign of a pixel's slope says
   whether a brighter pixel helps, not whether the pixel that is there does.
 - **Shape**: one value a place, (N, 1, H, W) for images, channels summed and smaller maps enlarged bilinearly to
@@ -16,7 +16,7 @@ Three rules hold for all of them.
   steps, noise draws and windows come one after the other. A number above N puts several of them into a pass.
 
 `measured` runs any map, ours or a peer's, and returns its exact cost beside it; `counted` counts the passes of
-whatever runs inside it.
+all that runs inside it.
 """
 
 import zlib
@@ -25,24 +25,14 @@ from dataclasses import KW_ONLY, dataclass, field
 
 import numpy as np
 import torch
-from captum.attr import (
-    InputXGradient,
-    LayerGradCam,
-    NoiseTunnel,
-    Saliency,
-)
-from captum.attr import (
-    IntegratedGradients as CaptumIntegratedGradients,
-)
-from captum.attr import (
-    Occlusion as CaptumOcclusion,
-)
+from captum import attr
 from skimage.filters import sobel
 from torch import Tensor, nn
 
-from helpers.checks import require_count, require_finite, require_width
+from helpers.checks import require_count, require_finite, require_images, require_width
 from helpers.saliency import Logit, Score, fitted, gaussian_blur
 from helpers.saliency.coordinates import like
+from helpers.saliency.cut import hooked
 from helpers.saliency.inputs import batches, checked_inputs, warn_of_training
 from helpers.saliency.scores import as_score, class_indices, with_target
 
@@ -161,7 +151,7 @@ class Gradient(Peer):
     magnitude: bool = True
 
     def map_of(self, scored, inputs, rows, most):
-        return Saliency(scored).attribute(inputs, abs=self.magnitude, additional_forward_args=(rows,))
+        return attr.Saliency(scored).attribute(inputs, abs=self.magnitude, additional_forward_args=(rows,))
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,7 +166,7 @@ class InputTimesGradient(Peer):
     """
 
     def map_of(self, scored, inputs, rows, most):
-        return InputXGradient(scored).attribute(inputs, additional_forward_args=(rows,))
+        return attr.InputXGradient(scored).attribute(inputs, additional_forward_args=(rows,))
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,7 +204,7 @@ class SmoothGrad(Peer):
     def map_of(self, scored, inputs, rows, most):
         with torch.random.fork_rng(range(torch.cuda.device_count())):
             torch.manual_seed(self.seed)
-            mean = NoiseTunnel(Saliency(scored)).attribute(
+            mean = attr.NoiseTunnel(attr.Saliency(scored)).attribute(
                 inputs,
                 nt_type="smoothgrad",
                 nt_samples=self.samples,
@@ -256,7 +246,7 @@ class IntegratedGradients(Peer):
         require_count("IntegratedGradients(steps)", self.steps)
 
     def map_of(self, scored, inputs, rows, most):
-        return CaptumIntegratedGradients(scored).attribute(
+        return attr.IntegratedGradients(scored).attribute(
             inputs,
             like("IntegratedGradients(reference)", self.reference, inputs.detach()),
             n_steps=self.steps,
@@ -301,23 +291,18 @@ class GradCam(Peer):
             )
 
     def map_of(self, scored, inputs, rows, most):
-        shapes = []
-
-        def note(module, arguments, output):
-            shapes.append(tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__)
+        def check(module, arguments, output):
             if inputs.ndim != 4 or not isinstance(output, Tensor) or output.ndim != 4:
+                came = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
                 raise ValueError(
                     "GradCam(layer): expected images (N, C, H, W) and a module that returns feature maps "
-                    f"(N, c, h, w); got inputs {tuple(inputs.shape)} and {shapes[-1]} of a "
+                    f"(N, c, h, w); got inputs {tuple(inputs.shape)} and {came} of a "
                     f"{type(module).__name__}. Name a convolution or the block around it."
                 )
 
-        handle = self.layer.register_forward_hook(note)
-        try:
-            grad_cam = LayerGradCam(scored, self.layer)
+        with hooked(self.layer, check):
+            grad_cam = attr.LayerGradCam(scored, self.layer)
             return grad_cam.attribute(inputs, additional_forward_args=(rows,), relu_attributions=self.relu)
-        finally:
-            handle.remove()
 
 
 @dataclass(frozen=True, eq=False)
@@ -370,7 +355,7 @@ class Occlusion(Peer):
         window, stride = self.sizes(inputs)
         channels = inputs.shape[1:2] if inputs.ndim > 2 else ()
         places = inputs.ndim - 1 - len(channels)
-        attribution = CaptumOcclusion(scored).attribute(
+        attribution = attr.Occlusion(scored).attribute(
             inputs.detach(),
             sliding_window_shapes=(*channels, *[window] * places),
             strides=(*channels, *[stride] * places),
@@ -450,7 +435,7 @@ class Control:
         """The map, (N, 1, H, W), of images (N, C, H, W); the last two arguments change nothing.
 
         Raises:
-            TypeError, ValueError: inputs that are no images, or a wrong target.
+            TypeError, ValueError: inputs that are not images, or a wrong target.
 
         Example:
             >>> import torch
@@ -468,7 +453,7 @@ class Control:
 
 @dataclass(frozen=True, eq=False)
 class UniformRandom(Control):
-    """Control: uniform random values, set by the seed, the image and the class, whatever the batch.
+    """Control: uniform random values, set by the seed, the image and the class, not by the batch.
 
     Example:
         >>> import torch
@@ -549,13 +534,10 @@ def standard_peers(
         >>> list(standard_peers(network, network.features, reference=0.0))
         ['gradient', 'input x gradient', 'SmoothGrad', 'Integrated Gradients', 'Grad-CAM', 'Occlusion']
     """
-    layers = (
-        {f"Grad-CAM, {name}": module for name, module in layer.items()}
-        if isinstance(layer, Mapping)
-        else {}
-        if layer is None
-        else {"Grad-CAM": layer}
-    )
+    if isinstance(layer, Mapping):
+        layers = {f"Grad-CAM, {name}": module for name, module in layer.items()}
+    else:
+        layers = {} if layer is None else {"Grad-CAM": layer}
     return {
         "gradient": Gradient(model, score=score),
         "input x gradient": InputTimesGradient(model, score=score),
@@ -564,17 +546,3 @@ def standard_peers(
         **{name: GradCam(model, module, score=score) for name, module in layers.items()},
         "Occlusion": Occlusion(model, reference, window, stride, score=score),
     }
-
-
-def require_images(name: str, inputs: Tensor) -> None:
-    """Raises ValueError unless the inputs have the shape of images.
-
-    Example:
-        >>> import torch
-        >>> require_images("SobelEdges", torch.zeros(2, 30))
-        Traceback (most recent call last):
-            ...
-        ValueError: SobelEdges: expected images of shape (N, C, H, W); got (2, 30).
-    """
-    if inputs.ndim != 4:
-        raise ValueError(f"{name}: expected images of shape (N, C, H, W); got {tuple(inputs.shape)}.")

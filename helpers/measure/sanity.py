@@ -16,6 +16,7 @@ for a model (for example `helpers.saliency.presets.digits`), because methods hol
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Protocol
 
 import numpy as np
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from helpers.measure.maps import overlap, smooth, spearman, sum_channels
+from helpers.saliency.cut import hooked
 from helpers.saliency.scores import class_indices
 from helpers.zoo.networks import predict
 
@@ -87,13 +89,10 @@ def weight_layers(model: nn.Module, inputs: Tensor) -> list[list[str]]:
         if module not in called:
             called.append(module)
 
-    handles = [module.register_forward_hook(note) for module in own]
-    try:
-        with torch.no_grad():
-            model(inputs[:1])
-    finally:
-        for handle in handles:
-            handle.remove()
+    with torch.no_grad(), ExitStack() as stack:
+        for module in own:
+            stack.enter_context(hooked(module, note))
+        model(inputs[:1])
     layers: list[list[str]] = []
     for module in called:
         if layers and isinstance(module, _NORMS):
@@ -174,7 +173,7 @@ def randomisation(
     """Agreement with the intact model's maps while ever more layers are drawn anew, from the output down.
 
     Adebayo et al. 2018, arXiv 1810.03292, "cascading randomisation". The explained class stays that of the
-    intact model, whatever the other models predict.
+    intact model, also where the other models predict another.
 
     Args:
         model: from images (N, C, H, W) to outputs (N, K), in eval mode.
@@ -220,7 +219,7 @@ def agreement(first: Tensor, second: Tensor, inside: Tensor | None = None) -> pd
     """How alike maps of the same images are: rank correlations and structural similarity.
 
     **Ties.** Where an image is 0, whatever is multiplied by it is 0, under every model: two such maps agree
-    there for no other reason, and their correlation over the whole image tells of the ink. So the
+    there for no other reason, and their correlation over the whole image reflects the ink. So the
     correlations come twice, over the whole image and over the places `inside` (the ink). Tied values share
     the mean of their ranks; a constant map correlates with nothing (0).
 
@@ -304,7 +303,7 @@ def class_overlap(
     `between`: share of the largest squares that the maps of two classes share, for the same image. `within`:
     the same for maps of one class, of the image and of the image moved a little (its map is moved back), the
     mean over both classes and all shifts. A map that is noise shares nothing with another class, nor with
-    itself: only their ratio tells of the class. It is 0 for maps that have nothing in common, and 1 for a map
+    itself: only their ratio speaks of the class. It is 0 for maps that have nothing in common, and 1 for a map
     that does not care about the class.
 
     Args:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
+from helpers.checks import require_count
 from helpers.measure.grids import ALL, BEST, ORACLE, OTHERS
 
 
@@ -282,8 +283,7 @@ def _bootstrap(
     groups = np.arange(len(values)) if groups is None else np.asarray(groups)
     if groups.shape != values.shape:
         raise ValueError(f"groups: expected one group a value, shape {values.shape}; got {groups.shape}.")
-    if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
-        raise ValueError(f"samples: expected an integer of at least 1; got {samples!r}.")
+    require_count("samples", samples)
     if not 0 < confidence < 1:
         raise ValueError(f"confidence: expected a number in (0, 1); got {confidence!r}.")
     _, number = np.unique(groups, return_inverse=True)

@@ -67,7 +67,7 @@ def photographs(model: nn.Module) -> "AtDepths":
 
     Args:
         model: an image classifier from pixel values in [0, 1], (N, 3, H, W), to logits (N, K). See
-            `helpers.zoo.networks.Normalised` for one that expects normalised images.
+            `helpers.zoo.networks.with_normalisation` for one that expects normalised images.
 
     Example:
         >>> import torch

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from helpers.checks import require_width
+from helpers.checks import require_images, require_width
 from helpers.saliency.smoothing import gaussian_blur
+
+INSTEAD = "Use Constant(value) or a tensor as the reference."
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Blurred:
         require_width("Blurred(width)", self.width)
 
     def __call__(self, inputs: Tensor) -> Tensor:
-        _require_images("Blurred(width)", inputs)
+        require_images("Blurred(width)", inputs, INSTEAD)
         return gaussian_blur(inputs, self.width)
 
 
@@ -79,7 +81,7 @@ class OwnMean:
     """
 
     def __call__(self, inputs: Tensor) -> Tensor:
-        _require_images("OwnMean", inputs)
+        require_images("OwnMean", inputs, INSTEAD)
         return inputs.mean((-2, -1), keepdim=True).expand_as(inputs)
 
 
@@ -101,17 +103,9 @@ class OwnNoise:
     seed: int = 0
 
     def __call__(self, inputs: Tensor) -> Tensor:
-        _require_images("OwnNoise", inputs)
+        require_images("OwnNoise", inputs, INSTEAD)
         generator = torch.Generator().manual_seed(self.seed)
         # drawn on the CPU, so that it is the same on every device
         noise = torch.randn(inputs.shape[1:], generator=generator).to(inputs)
         deviation, mean = torch.std_mean(inputs, (-2, -1), correction=0, keepdim=True)
         return mean + deviation * noise
-
-
-def _require_images(name: str, inputs: Tensor) -> None:
-    if inputs.ndim != 4:
-        raise ValueError(
-            f"{name}: expected images of shape (N, C, H, W); got {tuple(inputs.shape)}. "
-            "Use Constant(value) or a tensor as the reference."
-        )

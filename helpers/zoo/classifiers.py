@@ -1,6 +1,5 @@
 """Classifiers of photographs: one that works without a network, and those of torchvision."""
 
-import difflib
 import io
 import pickle
 from collections.abc import Iterator
@@ -16,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from helpers.checks import require_count
+from helpers.checks import did_you_mean, require_count
 from helpers.zoo.datasets import CACHE_FOLDER
-from helpers.zoo.networks import Normalised, predict
+from helpers.zoo.networks import Preprocessed, predict, with_normalisation
 from helpers.zoo.photographs import Bundled, bundled_content
 
 LITE0 = "efficientnet_lite0"
@@ -48,13 +47,13 @@ class Classifier:
     Example:
         >>> import torch
         >>> network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
-        >>> colours = Classifier("colours", Normalised(network, 0.5, 0.5), ("red", "green", "blue"), size=8)
+        >>> colours = Classifier("colours", with_normalisation(network, 0.5, 0.5), ("red", "green", "blue"), size=8)
         >>> colours.class_names[colours.model(torch.tensor([0.1, 0.9, 0.2]).reshape(1, 3, 1, 1)).argmax()]
         'green'
     """
 
     name: str
-    model: Normalised
+    model: Preprocessed
     class_names: tuple[str, ...]
     size: int
 
@@ -84,9 +83,9 @@ def load_classifier(name: str = LITE0, seed: int = 0, show_progress: bool = True
         show_progress: whether a download shows a progress bar.
 
     Raises:
-        ValueError: an unknown name (tells the nearest one), or a weights file with another checksum.
+        ValueError: an unknown name (the message names the nearest one), or a weights file with another checksum.
         FileNotFoundError: the package with the weights of EfficientNet-Lite0 is not installed.
-        RuntimeError: the weights could not be had; names the cause and the ways without a network.
+        RuntimeError: the weights could not be downloaded; names the cause and the ways without a network.
 
     Example:
         >>> import torch
@@ -99,16 +98,12 @@ def load_classifier(name: str = LITE0, seed: int = 0, show_progress: bool = True
     known = _known()
     architecture = name.removeprefix(RANDOM) if isinstance(name, str) else name
     if architecture not in known:
-        near = difflib.get_close_matches(str(architecture).lower(), known, n=1)
         prefix = RANDOM if str(name).startswith(RANDOM) else ""
+        others = " All names: torchvision.models.list_models()."
+        hint = did_you_mean(str(architecture).lower(), known, others, prefix)
         raise ValueError(
             f"load_classifier: expected {LITE0!r}, a classification model of torchvision such as 'resnet50', or "
-            f"'{RANDOM}' before either, got {name!r}."
-            + (
-                f" Did you mean {prefix + near[0]!r}?"
-                if near
-                else " All names: torchvision.models.list_models()."
-            )
+            f"'{RANDOM}' before either, got {name!r}.{hint}"
         )
     random = name != architecture
     if architecture == LITE0:
@@ -126,7 +121,7 @@ def load_classifier(name: str = LITE0, seed: int = 0, show_progress: bool = True
         # Untrained vision transformers come in their builder's size, which need not be that of the weights.
         size = getattr(network, "image_size", pixels.crop_size[0])
         mean, std, class_names = pixels.mean, pixels.std, weights.meta["categories"]
-    model = Normalised(network, mean, std).eval().requires_grad_(False)
+    model = with_normalisation(network, mean, std).eval().requires_grad_(False)
     return Classifier(name, model, tuple(class_names), size)
 
 
@@ -142,12 +137,12 @@ def top_classes(classifier: Classifier, images: Tensor, k: int = 5, batch_size: 
         N * k rows: ``image`` (its number), ``class_index``, ``name``, ``probability``.
 
     Raises:
-        ValueError: images of another shape, or a k that is no integer from 1 to the number of classes.
+        ValueError: images of another shape, or a k that is not an integer from 1 to the number of classes.
 
     Example:
         >>> import torch
         >>> network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
-        >>> colours = Classifier("colours", Normalised(network, 0.5, 0.5), ("red", "green", "blue"), size=8)
+        >>> colours = Classifier("colours", with_normalisation(network, 0.5, 0.5), ("red", "green", "blue"), size=8)
         >>> list(top_classes(colours, torch.tensor([0.1, 0.9, 0.2]).reshape(3, 1, 1), k=2)["name"])
         ['green', 'blue']
     """
@@ -158,11 +153,8 @@ def top_classes(classifier: Classifier, images: Tensor, k: int = 5, batch_size: 
         raise ValueError(
             f"k: expected at most {len(classifier.class_names)}, the number of classes; got {k}."
         )
-    best = (
-        predict(classifier.model, images.reshape(-1, *images.shape[-3:]), batch_size)
-        .softmax(dim=1)
-        .topk(k, dim=1)
-    )
+    logits = predict(classifier.model, images.reshape(-1, *images.shape[-3:]), batch_size)
+    best = logits.softmax(dim=1).topk(k, dim=1)
     return pd.DataFrame(
         [
             (image, index, classifier.class_names[index], probability)
@@ -179,7 +171,7 @@ def _known() -> list[str]:
 
 
 def _plain(architecture: str) -> dict[str, bool]:
-    """Options of the two builders that warn unless they are told how to initialise."""
+    """Options of the two builders that warn where it is left open how to initialise."""
     return {"init_weights": True} if architecture in ("googlenet", "inception_v3") else {}
 
 
@@ -206,7 +198,7 @@ def _lite0(seed: int | None) -> nn.Module:
         return _seeded(build, seed)
     content = bundled_content(LITE0_WEIGHTS)
     network = _seeded(build, 0)
-    # Not from_pretrained(): it prints, and unpickles whatever the file holds.
+    # Not from_pretrained(): it prints, and unpickles anything that the file holds.
     network.load_state_dict(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
     return network
 
@@ -240,6 +232,6 @@ def _trained(architecture: str, weights, show_progress: bool) -> nn.Module:
             return models.get_model(architecture, weights=weights, progress=show_progress)
     except (OSError, HTTPException, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise RuntimeError(
-            f"load_classifier: the weights of {architecture} are not in {file} and could not be had from "
+            f"load_classifier: the weights of {architecture} are not in {file} and could not be downloaded from "
             f"{weights.url}: {error} Allow the download on a machine with a network. {offline}"
         ) from error

@@ -1,12 +1,13 @@
-"""Data sets and toy functions that the notebooks explain. All chance is seeded; all files lie under data/."""
+"""Data sets that the notebooks explain. All chance is seeded; all files lie under data/."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from helpers.checks import require_count
 from helpers.files import ROOT
 
 DATA_FOLDER = ROOT / "data"
@@ -72,28 +73,16 @@ def _split(inputs, targets, test, seed, feature_names, class_names) -> Split:
 
 def _standardised(data, seed: int) -> Split:
     """A data set of scikit-learn, a fifth held out, in units of its training part's mean and deviation."""
-    train, held_out = _parts(data.target, 0.2, seed)
+    train, _ = _parts(data.target, 0.2, seed)
     raw = torch.tensor(data.data)
-    targets = torch.tensor(data.target, dtype=torch.int64)
     mean, std = raw[train].mean(dim=0), raw[train].std(dim=0, correction=0)
-    inputs = ((raw - mean) / std).float()
-    return Split(
-        inputs[train],
-        targets[train],
-        inputs[held_out],
-        targets[held_out],
-        tuple(map(str, data.feature_names)),
-        tuple(map(str, data.target_names)),
-        mean=mean.float(),
-        std=std.float(),
-    )
+    names = (map(str, data.feature_names), map(str, data.target_names))
+    split = _split((raw - mean) / std, data.target, 0.2, seed, *names)
+    return replace(split, mean=mean.float(), std=std.float())
 
 
 def _check_sampling(name: str, samples: int, noise: float) -> None:
-    if samples < 8:
-        raise ValueError(
-            f"{name}: expected samples to be at least 8, so that both parts see both classes, got {samples}."
-        )
+    require_count(f"{name}(samples)", samples, 8, "so that both parts see both classes")
     if not (math.isfinite(noise) and noise >= 0):
         raise ValueError(f"{name}: expected noise to be finite and not negative, got {noise}.")
 
@@ -239,8 +228,8 @@ def torchvision_images(
 
     Raises:
         ValueError: unknown name, or samples that cannot be drawn.
-        RuntimeError: the files are not there and could not be had; names the cause and the way without a
-            network.
+        RuntimeError: the files are not there and could not be downloaded; names the cause and the way without
+            a network.
 
     Example:
         >>> torchvision_images("KMNIST", download=False)
@@ -261,8 +250,8 @@ def torchvision_images(
             data = getattr(datasets, name)(str(root), train=train, download=download)
         except (OSError, RuntimeError) as error:
             raise RuntimeError(
-                f"torchvision_images: {name} is not in {root} and could not be had: {error} Allow the "
-                "download on a machine with a network, or use the digits that come without one: mnist5k()."
+                f"torchvision_images: {name} is not in {root} and could not be downloaded: {error} Allow "
+                "the download on a machine with a network, or use the digits that come without one: mnist5k()."
             ) from error
         images, targets = data.data[:, None].float() / 255, data.targets.long()
         if samples is not None:
@@ -285,7 +274,7 @@ def image_split(name: str, seed: int = 0) -> Split:
 
     Raises:
         ValueError: another name.
-        RuntimeError: the images could not be had.
+        RuntimeError: the images could not be downloaded.
 
     Example:
         >>> image_split("mnist").test_inputs

@@ -1,10 +1,11 @@
 """Kernel machines as differentiable modules."""
 
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+
+from helpers.checks import require_above_0
 
 
 class KernelMachine(nn.Module):
@@ -37,8 +38,7 @@ class KernelMachine(nn.Module):
                 "KernelMachine: expected support_vectors (S, n) and dual_coefficients (S,), got "
                 f"{tuple(support_vectors.shape)} and {tuple(dual_coefficients.shape)}."
             )
-        if not (math.isfinite(gamma) and gamma > 0):
-            raise ValueError(f"KernelMachine: expected gamma to be positive and finite, got {gamma}.")
+        require_above_0("KernelMachine(gamma)", gamma)
         self.register_buffer("support_vectors", support_vectors.detach().clone())
         self.register_buffer("dual_coefficients", dual_coefficients.detach().clone())
         self.register_buffer("intercept", torch.as_tensor(intercept, dtype=support_vectors.dtype))
@@ -83,8 +83,7 @@ class KernelMachine(nn.Module):
             raise ValueError(
                 f"KernelMachine.fit: expected targets to hold the classes 0 and 1, got {classes}."
             )
-        if not (math.isfinite(gamma) and gamma > 0):
-            raise ValueError(f"KernelMachine.fit: expected gamma to be positive and finite, got {gamma}.")
+        require_above_0("KernelMachine.fit(gamma)", gamma)
         machine = SVC(C=C, kernel="rbf", gamma=gamma).fit(inputs.double().numpy(), targets.numpy())
         return cls(
             torch.tensor(machine.support_vectors_),

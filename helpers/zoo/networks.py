@@ -1,4 +1,4 @@
-"""Models that the notebooks explain: an MLP, an RBF kernel machine, linear models, a digit classifier."""
+"""Networks that the notebooks explain: an MLP, linear models, a digit classifier; their training and weights."""
 
 import hashlib
 import io
@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
+from torchvision.transforms import v2
 from tqdm.auto import tqdm
 
 from helpers.files import write_whole
@@ -94,38 +95,57 @@ def from_logistic_regression(estimator, dtype: torch.dtype = torch.float64) -> n
     return layer.eval()
 
 
-class Normalised(nn.Module):
-    """A model behind its normalisation, so that it speaks pixel values in [0, 1].
+class Preprocessed(nn.Module):
+    """A model behind a preprocessing, so that it takes what the preprocessing takes: pixel values in [0, 1], say.
 
     Args:
-        model: maps (N, C, H, W), normalised, to outputs (N, K).
-        mean, std: one number, or one per channel, in pixel values from 0 to 1; std positive.
-
-    Raises:
-        ValueError: a std that is not positive, or as many as fit no image.
+        preprocessing: a module or function from pixel values (N, C, H, W) to the model's inputs; differentiable.
+        model: from those to outputs (N, K).
 
     Example:
         >>> import torch
-        >>> Normalised(torch.nn.Flatten(), mean=0.5, std=0.25)(torch.tensor([[[[0.5, 0.75]]]]))
-        tensor([[0., 1.]])
+        >>> grey = Preprocessed(lambda pixels: pixels.mean(1, keepdim=True), torch.nn.Flatten())
+        >>> grey(torch.ones(2, 3, 4, 4)).shape
+        torch.Size([2, 16])
     """
 
-    def __init__(self, model: nn.Module, mean: float | Sequence[float], std: float | Sequence[float]):
+    def __init__(self, preprocessing: Callable[[Tensor], Tensor], model: nn.Module):
         super().__init__()
-        self.model = model
-        for name, value in (("mean", mean), ("std", std)):
-            channels = torch.as_tensor(value, dtype=torch.get_default_dtype())
-            if channels.ndim > 1 or not torch.isfinite(channels).all():
-                raise ValueError(
-                    f"Normalised({name}): expected a finite number or one per channel; got {value!r}."
-                )
-            self.register_buffer(name, channels.reshape(-1, 1, 1))
-        if not (self.std > 0).all():
-            raise ValueError(f"Normalised(std): expected positive numbers; got {std!r}.")
+        self.preprocessing, self.model = preprocessing, model
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Outputs (N, K) for pixel values in [0, 1], shape (N, C, H, W)."""
-        return self.model((pixels - self.mean.to(pixels)) / self.std.to(pixels))
+        """Outputs (N, K) for pixel values (N, C, H, W)."""
+        return self.model(self.preprocessing(pixels))
+
+
+def with_normalisation(
+    model: nn.Module, mean: float | Sequence[float], std: float | Sequence[float]
+) -> Preprocessed:
+    """A model behind torchvision's ``v2.Normalize``: it takes pixel values in [0, 1].
+
+    Args:
+        model: from normalised images (N, C, H, W) to outputs (N, K).
+        mean, std: one number, or one per channel, in pixel values from 0 to 1; std positive.
+
+    Raises:
+        ValueError: a std that is not positive, or something other than finite numbers.
+
+    Example:
+        >>> import torch
+        >>> with_normalisation(torch.nn.Flatten(), mean=0.5, std=0.25)(torch.tensor([[[[0.5, 0.75]]]]))
+        tensor([[0., 1.]])
+    """
+    channels = []
+    for name, value in (("mean", mean), ("std", std)):
+        numbers = torch.as_tensor(value, dtype=torch.double)
+        if numbers.ndim > 1 or not torch.isfinite(numbers).all():
+            raise ValueError(
+                f"with_normalisation({name}): expected a finite number or one per channel; got {value!r}."
+            )
+        channels.append(numbers.reshape(-1).tolist())
+    if min(channels[1]) <= 0:
+        raise ValueError(f"with_normalisation(std): expected positive numbers; got {std!r}.")
+    return Preprocessed(v2.Normalize(*channels), model)
 
 
 @fx.wrap
@@ -479,43 +499,24 @@ def digit_net(
     return model
 
 
-class AnySize(nn.Module):
-    """A model of images of one size that takes images of any: they are resized (bilinearly, antialiased) first.
+def taking(model: nn.Module, inputs: Tensor, size: int) -> nn.Module:
+    """The model itself where it takes inputs (N, C, H, W) of that shape; else behind torchvision's ``v2.Resize``.
 
     Args:
-        model: from images (N, C, size, size) to outputs.
-        size: pixels a side.
-
-    Example:
-        >>> import torch
-        >>> from torch import nn
-        >>> model = AnySize(nn.Sequential(nn.Flatten(), nn.Linear(16, 3)), size=4)
-        >>> model(torch.zeros(2, 1, 9, 9)).shape
-        torch.Size([2, 3])
-    """
-
-    def __init__(self, model: nn.Module, size: int):
-        super().__init__()
-        self.model, self.size = model, size
-
-    def forward(self, images: Tensor) -> Tensor:
-        size = (self.size, self.size)
-        return self.model(functional.interpolate(images, size, mode="bilinear", antialias=True))
-
-
-def taking(model: nn.Module, inputs: Tensor, size: int) -> nn.Module:
-    """The model itself where it takes inputs (N, C, H, W) of that shape, else `AnySize` of it.
+        model: from images (N, C, size, size) to outputs, or from images of any size.
+        inputs: at least one image.
+        size: pixels a side that the images are brought to, bilinearly, with antialiasing.
 
     Example:
         >>> import torch
         >>> from torch import nn
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
         >>> [type(taking(model, torch.zeros(1, 1, side, side), size=4)).__name__ for side in (4, 9)]
-        ['Sequential', 'AnySize']
+        ['Sequential', 'Preprocessed']
     """
     try:
         with torch.no_grad():
             model(inputs[:1])
     except (AssertionError, RuntimeError, ValueError):  # what networks of one size raise
-        return AnySize(model, size)
+        return Preprocessed(v2.Resize((size, size), antialias=True), model)
     return model

@@ -1,7 +1,6 @@
 """Photographs to explain: those that installed packages ship, and a user's own. Nothing is downloaded."""
 
 import csv
-import difflib
 import hashlib
 import io
 import warnings
@@ -11,11 +10,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 from torch import Tensor
 from torchvision.transforms.functional import center_crop, pil_to_tensor, resize
 
-from helpers.checks import require_count
+from helpers.checks import did_you_mean, require_count
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +116,27 @@ BUNDLED = {
     ),
 }
 
+# EXIF's orientation -> what brings the stored pixels upright.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def endings() -> set[str]:
+    """Endings of the files that Pillow reads, in small letters, with what its plugins have registered.
+
+    Example:
+        >>> {".jpg", ".jfif", ".tga"} <= endings(), ".pdf" in endings()  # PDF it can only write
+        (True, False)
+    """
+    return {ending for ending, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+
 
 def bundled_content(bundled: Bundled) -> bytes:
     """The bytes of a file that an installed package ships, after its SHA-256 was compared.
@@ -163,8 +183,8 @@ def photographs(side: int = 448, names: Iterable[str] | None = None) -> dict[str
         names: which ones, in that order; default all nine.
 
     Raises:
-        ValueError: an unknown name (with the nearest one), a side that is no positive integer, or a file with
-            another checksum.
+        ValueError: an unknown name (with the nearest one), a side that is not a positive integer, or a file
+            with another checksum.
         FileNotFoundError: a package, or its file, is missing.
 
     Example:
@@ -203,8 +223,8 @@ def load_photo(path: str | Path, side: int = 448) -> Photograph:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: not a file, no image, broken, cut short, or with too many pixels; a side that is no
-            positive integer. Names the path.
+        ValueError: not a file, no image, broken, cut short, or with too many pixels; a side that is not
+            a positive integer. Names the path.
 
     Example:
         >>> import tempfile
@@ -232,7 +252,7 @@ def photograph(name: str | Path, side: int = 448) -> Photograph:
     """A bundled photograph by its name or, where there is none of that name, a photo by its path.
 
     Raises:
-        FileNotFoundError: neither of the two; tells the nearest bundled name.
+        FileNotFoundError: neither of the two; names the nearest bundled one.
         ValueError: as for ``photographs`` and ``load_photo``.
 
     Example:
@@ -255,8 +275,8 @@ def photo_folder(folder: str | Path) -> list[tuple[Path, int]]:
 
     Raises:
         FileNotFoundError: no ``labels.csv``, or a file that it lists is missing.
-        ValueError: a missing column, a class index that is no such integer, a file listed twice, no photo at
-            all, or a ``labels.csv`` that is no such table. Names the line.
+        ValueError: a missing column, a class index that is not such an integer, a file listed twice, no photo at
+            all, or a ``labels.csv`` that cannot be read as a table. Names the line.
 
     Example:
         >>> import tempfile
@@ -310,8 +330,7 @@ def photo_folder(folder: str | Path) -> list[tuple[Path, int]]:
 
 
 def _unknown(name) -> str:
-    near = difflib.get_close_matches(str(name).lower(), BUNDLED, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    hint = did_you_mean(str(name).lower(), BUNDLED)
     return f"expected the name of a bundled photograph, one of {', '.join(BUNDLED)}; got {str(name)!r}.{hint}"
 
 
@@ -323,7 +342,9 @@ def _read(file: io.BufferedIOBase, path: str | Path, side: int) -> Tensor:
             # Pillow only warns from its limit on, and refuses from twice as many pixels.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file) as image:
-                image = ImageOps.exif_transpose(image)
+                # The orientation alone: other entries of the EXIF may be broken, and do not matter here.
+                turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+                image = image if turn is None else image.transpose(turn)
                 # The square is cut out first, so that a long strip is not magnified as a whole.
                 square = _colours(center_crop(image, [min(image.size)] * 2))
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
@@ -331,7 +352,7 @@ def _read(file: io.BufferedIOBase, path: str | Path, side: int) -> Tensor:
     except Exception as error:  # Pillow raises a dozen kinds for a file that is not what it should be
         raise ValueError(
             f"{path}: expected an image that Pillow reads, got: {error} ({type(error).__name__}). The file is "
-            "broken, cut short or no image: open it in a viewer, and save it as PNG or JPEG."
+            "broken, cut short or not an image: open it in a viewer, and save it as PNG or JPEG."
         ) from error
     return pil_to_tensor(resize(square, [side, side], antialias=True)).float() / 255
 

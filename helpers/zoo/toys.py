@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from helpers.zoo.datasets import two_moons
+from helpers.zoo.kernel_machines import KernelMachine
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +85,7 @@ def found(attribution: Tensor, drivers: tuple[int, ...]) -> bool:
         drivers: indices of the features that drive the score.
 
     Raises:
-        ValueError: another shape, NaN or infinity, or drivers that are empty or no indices of features.
+        ValueError: another shape, NaN or infinity, or drivers that are empty or not indices of features.
 
     Example:
         >>> import torch
@@ -115,54 +116,158 @@ def found(attribution: Tensor, drivers: tuple[int, ...]) -> bool:
     return bool((magnitude[~driving] <= weakest).all())
 
 
-def _column(scores: Tensor) -> Tensor:
-    return scores[:, None]
+def _row(*values: float) -> Tensor:
+    return torch.tensor([values], dtype=torch.float64)
 
 
-def _saturated_sum(x: Tensor) -> Tensor:
-    return _column((x[:, 0] + x[:, 1]).clamp(max=1.0))
+def _toy(name: str, story: str, score: Callable[..., Tensor], point: tuple, reference: tuple, **rest) -> Toy:
+    """A toy whose score is a function of its features, one column each."""
+
+    def function(x: Tensor) -> Tensor:
+        return score(*(x[:, i] for i in range(len(point))))[:, None]
+
+    names = tuple(f"x{i}" for i in range(1, len(point) + 1))
+    return Toy(name, story, function, _row(*point), reference=_row(*reference), feature_names=names, **rest)
 
 
-def _product_gate(x: Tensor) -> Tensor:
-    return _column(x[:, 0] * x[:, 1] + 0.1 * x[:, 2])
+def _saturated_sum() -> Toy:
+    return _toy(
+        "saturated sum",
+        "min(1, x1 + x2), past its kink: the gradient is zero, and yet the score is there because "
+        "of x1 and x2; setting either to 0 costs a fifth of it at most, setting both to 0 costs it all.",
+        lambda x1, x2: (x1 + x2).clamp(max=1.0),
+        point=(0.9, 0.8),
+        level=0.5,
+        reference=(0.0, 0.0),
+        drivers=(0, 1),
+        extent=(-0.25, 1.5, -0.25, 1.5),
+    )
 
 
-def _dead_relu(x: Tensor) -> Tensor:
-    return _column(torch.relu(x[:, 0] + x[:, 1] - 1) + 0.1 * x[:, 2])
+def _product_gate() -> Toy:
+    return _toy(
+        "product gate",
+        "x1 * x2 + 0.1 * x3, the gate x2 almost closed: x1 changes nothing before x2 opens, so its "
+        "slope is next to zero, but neither x1 nor x2 alone, set to 1, brings the score to the level, "
+        "and both together do; x3 adds a tenth.",
+        lambda x1, x2, x3: x1 * x2 + 0.1 * x3,
+        point=(0.2, 0.02, 0.0),
+        level=0.5,
+        reference=(1.0, 1.0, 1.0),
+        drivers=(0, 1),
+        smooth=True,
+    )
 
 
-def _ring(x: Tensor) -> Tensor:
-    return _column(x.square().sum(dim=1) - 1)
+def _dead_relu() -> Toy:
+    return _toy(
+        "dead ReLU",
+        "relu(x1 + x2 - 1) + 0.1 * x3, the unit off: its gradient is zero, so only x3 has a slope, "
+        "but up to its reference x3 adds a tenth of what is asked for; x1 and x2 together bring the "
+        "score past the level, and neither alone gets there.",
+        lambda x1, x2, x3: torch.relu(x1 + x2 - 1) + 0.1 * x3,
+        point=(0.2, 0.1, 0.0),
+        level=1.0,
+        reference=(1.5, 1.5, 1.0),
+        drivers=(0, 1),
+    )
 
 
-def _xor_network(x: Tensor) -> Tensor:
-    total = x[:, 0] + x[:, 1]
-    return _column(torch.relu(total) - 2 * torch.relu(total - 1) + 0.1 * x[:, 2])
+def _ring() -> Toy:
+    return _toy(
+        "ring",
+        "|x|^2 - 1, outside the circle: both features carry the point out, neither set to 0 alone "
+        "brings it in; the gradient points straight outwards and is right about both.",
+        lambda x1, x2: x1.square() + x2.square() - 1,
+        point=(1.2, 1.1),
+        level=0.0,
+        reference=(0.0, 0.0),
+        drivers=(0, 1),
+        extent=(-1.75, 1.75, -1.75, 1.75),
+        smooth=True,
+    )
 
 
-def _redundant_or(x: Tensor) -> Tensor:
-    return _column(x[:, 0] + x[:, 1] - x[:, 0] * x[:, 1] + 0.1 * x[:, 2])
+def _xor_network() -> Toy:
+    return _toy(
+        "XOR network",
+        "relu(x1 + x2) - 2 * relu(x1 + x2 - 1) + 0.1 * x3, x1 on and x2 nearly off: setting x1 to "
+        "0 takes the score below the level, setting x2 and x3 to 0 takes next to nothing; but past the "
+        "second unit's kink the slopes of x1 and x2 are equal, and have the wrong sign.",
+        lambda x1, x2, x3: torch.relu(x1 + x2) - 2 * torch.relu(x1 + x2 - 1) + 0.1 * x3,
+        point=(0.9, 0.2, 0.5),
+        level=0.3,
+        reference=(0.0, 0.0, 0.0),
+        drivers=(0,),
+    )
 
 
-def _and(x: Tensor) -> Tensor:
-    return _column(torch.relu(x[:, 0] + x[:, 1] - 1))
+def _redundant_or() -> Toy:
+    return _toy(
+        "redundant OR",
+        "x1 + x2 - x1 * x2 + 0.1 * x3 (the probability of x1 or x2): either is enough, so setting "
+        "one to 0 costs less than a tenth, no more than x3 does; only setting both to 0 takes the score "
+        "away.",
+        lambda x1, x2, x3: x1 + x2 - x1 * x2 + 0.1 * x3,
+        point=(0.95, 0.9, 1.0),
+        level=0.5,
+        reference=(0.0, 0.0, 0.0),
+        drivers=(0, 1),
+        smooth=True,
+    )
 
 
-def _distractor(x: Tensor) -> Tensor:
-    return _column(x[:, 0] + 0.05 * torch.tanh(40 * x[:, 1]))
+def _and() -> Toy:
+    return _toy(
+        "AND",
+        "relu(x1 + x2 - 1), both on: the score needs both, setting either to 0 takes all of it; "
+        "the function is affine almost all the way down, and the gradient is right.",
+        lambda x1, x2: torch.relu(x1 + x2 - 1),
+        point=(1.0, 0.9),
+        level=0.25,
+        reference=(0.0, 0.0),
+        drivers=(0, 1),
+        extent=(-0.25, 1.5, -0.25, 1.5),
+    )
+
+
+def _distractor() -> Toy:
+    return _toy(
+        "distractor",
+        "x1 + 0.05 * tanh(40 * x2): at this point x2 has twice the slope of x1, but whatever its "
+        "value it moves the score by no more than 0.05 from here; only x1 reaches the level.",
+        lambda x1, x2: x1 + 0.05 * torch.tanh(40 * x2),
+        point=(1.0, 0.0),
+        level=0.2,
+        reference=(0.0, -1.0),
+        drivers=(0,),
+        extent=(-0.25, 1.5, -1.25, 0.75),
+        smooth=True,
+    )
 
 
 @cache
-def _moons_machine() -> Callable[[Tensor], Tensor]:
-    # Here, not at the top: helpers.zoo.networks itself imports this module.
-    from helpers.zoo.kernel_machines import KernelMachine
-
+def _moons_machine() -> KernelMachine:
     moons = two_moons()
     return KernelMachine.fit(moons.train_inputs, moons.train_targets, gamma=2.0, C=10.0)
 
 
-def _row(*values: float) -> Tensor:
-    return torch.tensor([values], dtype=torch.float64)
+def _kernel_machine() -> Toy:
+    return Toy(
+        "kernel machine",
+        "An RBF machine on two moons, at the inner tip of the upper moon; the reference is the "
+        "inner tip of the lower one: moving x1 there crosses the boundary, moving x2 there does not; the "
+        "gradient points along x2, at the belly of the lower moon close by, which is the answer to "
+        "another question.",
+        _moons_machine(),
+        point=_row(1.0, 0.0),
+        level=0.0,
+        reference=_row(0.0, 0.5),
+        drivers=(0,),
+        feature_names=("x1", "x2"),
+        extent=(-1.75, 2.75, -1.25, 1.75),
+        smooth=True,
+    )
 
 
 def toys() -> dict[str, Toy]:
@@ -172,122 +277,15 @@ def toys() -> dict[str, Toy]:
         >>> [toy.name for toy in toys().values() if len(toy.drivers) == 1]
         ['XOR network', 'distractor', 'kernel machine']
     """
-    both, third = ("x1", "x2"), ("x1", "x2", "x3")
     every = (
-        Toy(
-            name="saturated sum",
-            story="min(1, x1 + x2), past its kink: the gradient is zero, and yet the score is there because "
-            "of x1 and x2; setting either to 0 costs a fifth of it at most, setting both to 0 costs it all.",
-            function=_saturated_sum,
-            point=_row(0.9, 0.8),
-            level=0.5,
-            reference=_row(0.0, 0.0),
-            drivers=(0, 1),
-            feature_names=both,
-            extent=(-0.25, 1.5, -0.25, 1.5),
-        ),
-        Toy(
-            name="product gate",
-            story="x1 * x2 + 0.1 * x3, the gate x2 almost closed: x1 changes nothing before x2 opens, so its "
-            "slope is next to zero, but neither x1 nor x2 alone, set to 1, brings the score to the level, "
-            "and both together do; x3 adds a tenth.",
-            function=_product_gate,
-            point=_row(0.2, 0.02, 0.0),
-            level=0.5,
-            reference=_row(1.0, 1.0, 1.0),
-            drivers=(0, 1),
-            feature_names=third,
-            smooth=True,
-        ),
-        Toy(
-            name="dead ReLU",
-            story="relu(x1 + x2 - 1) + 0.1 * x3, the unit off: its gradient is zero, so only x3 has a slope, "
-            "but up to its reference x3 adds a tenth of what is asked for; x1 and x2 together bring the "
-            "score past the level, and neither alone gets there.",
-            function=_dead_relu,
-            point=_row(0.2, 0.1, 0.0),
-            level=1.0,
-            reference=_row(1.5, 1.5, 1.0),
-            drivers=(0, 1),
-            feature_names=third,
-        ),
-        Toy(
-            name="ring",
-            story="|x|^2 - 1, outside the circle: both features carry the point out, neither set to 0 alone "
-            "brings it in; the gradient points straight outwards and is right about both.",
-            function=_ring,
-            point=_row(1.2, 1.1),
-            level=0.0,
-            reference=_row(0.0, 0.0),
-            drivers=(0, 1),
-            feature_names=both,
-            extent=(-1.75, 1.75, -1.75, 1.75),
-            smooth=True,
-        ),
-        Toy(
-            name="XOR network",
-            story="relu(x1 + x2) - 2 * relu(x1 + x2 - 1) + 0.1 * x3, x1 on and x2 nearly off: setting x1 to "
-            "0 takes the score below the level, setting x2 and x3 to 0 takes next to nothing; but past the "
-            "second unit's kink the slopes of x1 and x2 are equal, and have the wrong sign.",
-            function=_xor_network,
-            point=_row(0.9, 0.2, 0.5),
-            level=0.3,
-            reference=_row(0.0, 0.0, 0.0),
-            drivers=(0,),
-            feature_names=third,
-        ),
-        Toy(
-            name="redundant OR",
-            story="x1 + x2 - x1 * x2 + 0.1 * x3 (the probability of x1 or x2): either is enough, so setting "
-            "one to 0 costs less than a tenth, no more than x3 does; only setting both to 0 takes the score "
-            "away.",
-            function=_redundant_or,
-            point=_row(0.95, 0.9, 1.0),
-            level=0.5,
-            reference=_row(0.0, 0.0, 0.0),
-            drivers=(0, 1),
-            feature_names=third,
-            smooth=True,
-        ),
-        Toy(
-            name="AND",
-            story="relu(x1 + x2 - 1), both on: the score needs both, setting either to 0 takes all of it; "
-            "the function is affine almost all the way down, and the gradient is right.",
-            function=_and,
-            point=_row(1.0, 0.9),
-            level=0.25,
-            reference=_row(0.0, 0.0),
-            drivers=(0, 1),
-            feature_names=both,
-            extent=(-0.25, 1.5, -0.25, 1.5),
-        ),
-        Toy(
-            name="distractor",
-            story="x1 + 0.05 * tanh(40 * x2): at this point x2 has twice the slope of x1, but whatever its "
-            "value it moves the score by no more than 0.05 from here; only x1 reaches the level.",
-            function=_distractor,
-            point=_row(1.0, 0.0),
-            level=0.2,
-            reference=_row(0.0, -1.0),
-            drivers=(0,),
-            feature_names=both,
-            extent=(-0.25, 1.5, -1.25, 0.75),
-            smooth=True,
-        ),
-        Toy(
-            name="kernel machine",
-            story="An RBF machine on two moons, at the inner tip of the upper moon; the reference is the "
-            "inner tip of the lower one: moving x1 there crosses the boundary, moving x2 there does not; the "
-            "gradient points along x2, at the belly of the lower moon close by, which is the answer to "
-            "another question.",
-            function=_moons_machine(),
-            point=_row(1.0, 0.0),
-            level=0.0,
-            reference=_row(0.0, 0.5),
-            drivers=(0,),
-            feature_names=both,
-            extent=(-1.75, 2.75, -1.25, 1.75),
-            smooth=True,
-        ),
+        _saturated_sum(),
+        _product_gate(),
+        _dead_relu(),
+        _ring(),
+        _xor_network(),
+        _redundant_or(),
+        _and(),
+        _distractor(),
+        _kernel_machine(),
     )
     return {toy.name: toy for toy in every}

@@ -197,13 +197,13 @@ def test_an_interrupted_run_is_continued(last, images, output, monkeypatch):
 SLOW = """
 import sys, time
 sys.path.insert(0, {tests!r})
-import test_batches
+import test_saved_maps
 from helpers.lessons.your_model import image_set
 from pathlib import Path
 
-made = test_batches.classifier()
+made = test_saved_maps.classifier()
 made.model.register_forward_hook(lambda *_: time.sleep(0.1))
-test_batches.saved(image_set({images!r}), Path({output!r}), made=made, batch_size=1)
+test_saved_maps.saved(image_set({images!r}), Path({output!r}), made=made, batch_size=1)
 """
 
 
