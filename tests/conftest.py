@@ -2,7 +2,7 @@
 
 import matplotlib
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from nbval.plugin import IPyNbCell
 
 # Not through MPLBACKEND: kernels that the notebook tests start would inherit it, and lose their figures.
@@ -19,7 +19,9 @@ SLOW = (
 )
 
 # The same examples on every run, whatever the machine's speed.
-settings.register_profile("suite", deadline=None, derandomize=True)
+settings.register_profile(
+    "suite", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("suite")
 
 
