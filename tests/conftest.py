@@ -12,10 +12,13 @@ matplotlib.use("Agg")
 SLOW = (
     "test_notebook_runs.py",
     "test_solutions.py",
+    "test_browser.py",
     "08_photographs.ipynb",
     "11_your_model.ipynb",
     "07_digits_in_depth.ipynb",
-    "test_browser.py",
+    "05_the_class.ipynb",
+    "04_digits.ipynb",
+    "06_tabular.ipynb",
 )
 
 # The same examples on every run, whatever the machine's speed.
