@@ -34,9 +34,10 @@ $(STAMP): pyproject.toml constraints.txt
 run: $(STAMP) ## execute all notebooks in order; notebooks, figures and results table in build/
 	$(BIN)/python -m helpers run-all
 
-# Files of tests side by side, at most four. One thread each: threads of several processes fight for the cores.
+# Files of tests side by side, one a core and at most four, in the order of tests/conftest.py: the slow ones first. One
+# thread each: threads of several processes fight for the cores.
 test: lint ## run every test: ruff, unit tests, notebooks (PYTEST_ARGS="..." is passed on)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses=4 --dist=loadfile $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses=4 --dist=loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 lab: $(STAMP) ## open JupyterLab on the notebooks
 	$(BIN)/python -m jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks/00_index.ipynb

@@ -18,6 +18,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from papermill.iorw import load_notebook_node
+from papermill.parameterize import parameterize_notebook
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,6 +30,11 @@ MISSING = (
     "CHROMIUM to the path of a Chromium or Chrome."
 )
 TOKEN = "test"
+# Tests wait for what is to be seen; half an hour, in milliseconds, is for what hangs.
+CEILING = 1_800_000
+expect.set_options(timeout=CEILING)
+# in the page: whether the notebook's kernel answers
+CONNECTED = "jupyterapp.shell.currentWidget.sessionContext.session?.kernel?.connectionStatus === 'connected'"
 # JupyterLab draws only the cells that are in view, and asks its makers for news: neither is what is tested.
 SETTINGS = {
     "notebook-extension/tracker": {"windowingMode": "none"},
@@ -49,7 +56,7 @@ def chromium() -> Iterator[Browser]:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(MISSING)
     with sync_playwright() as playwright:
         # The sandbox needs rights that root in a container does not have; only pages of our own are opened.
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"], timeout=CEILING)
         try:
             yield browser
         finally:
@@ -93,23 +100,26 @@ class Lab:
         question = page.get_by_role("dialog").get_by_text("Select kernel for")
         page.add_locator_handler(question, lambda _: page.get_by_role("button", name="Select Kernel").click())
         page.goto(f"{self.url}/lab/tree/{notebook}?token={TOKEN}&reset")
-        page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=120_000)
-        idle = page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")
-        expect(idle).to_be_visible(timeout=120_000)
+        page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=CEILING)
+        expect(page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")).to_be_visible()
+        # A kernel that is just starting calls itself idle, and loses what it is asked.
+        page.wait_for_function(CONNECTED, timeout=CEILING)
 
 
 @contextmanager
-def jupyterlab(folder: Path, *notebooks: Path) -> Iterator[Lab]:
+def jupyterlab(folder: Path, notebooks: dict[Path, dict]) -> Iterator[Lab]:
     """A JupyterLab on copies of notebooks without outputs, with settings of its own; shut down with its kernels.
 
     Args:
         folder: empty; everything that the server and the notebooks write goes here.
+        notebooks: file -> parameters of its copy, as far as they differ from the defaults.
     """
     work = folder / "notebooks"
     work.mkdir()
-    for path in notebooks:
+    for path, parameters in notebooks.items():
+        notebook = load_notebook_node(str(path))
+        notebook = parameterize_notebook(notebook, parameters, kernel_name="python3", language="python")
         # what is seen in them is then of this run
-        notebook = nbformat.read(path, 4)
         for cell in notebook.cells:
             if cell.cell_type == "code":
                 cell.outputs, cell.execution_count = [], None
@@ -130,6 +140,7 @@ def jupyterlab(folder: Path, *notebooks: Path) -> Iterator[Lab]:
         f"--IdentityProvider.token={TOKEN}",
         f"--ServerApp.root_dir={work}",
         "--LabApp.extension_manager=readonly",
+        "--LabApp.expose_app_in_browser=True",
     ]
     log = folder / "log.txt"
     with log.open("w") as file:
@@ -147,18 +158,16 @@ def jupyterlab(folder: Path, *notebooks: Path) -> Iterator[Lab]:
     finally:
         server.terminate()
         try:
-            server.wait(30)
+            server.wait(CEILING / 1000)
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()
 
 
 def _wait(url: str, server: subprocess.Popen, log: Path) -> None:
-    for _ in range(240):
-        if server.poll() is not None:
-            break
+    while server.poll() is None:
         try:
-            urllib.request.urlopen(f"{url}/api?token={TOKEN}", timeout=5).close()
+            urllib.request.urlopen(f"{url}/api?token={TOKEN}", timeout=CEILING / 1000).close()
             return
         except OSError:
             time.sleep(0.5)
@@ -166,12 +175,9 @@ def _wait(url: str, server: subprocess.Popen, log: Path) -> None:
 
 
 def run_all(page: Page) -> None:
-    """Run All Cells, by the menu."""
-    for _ in range(10):
-        # A kernel that is just starting calls itself idle, and loses what it was asked: cells without a number.
-        page.get_by_role("menuitem", name="Run", exact=True).click()
-        page.get_by_text("Run All Cells", exact=True).click()
-        page.wait_for_timeout(5_000)
-        if page.locator(".jp-InputPrompt", has_text="[ ]").count() == 0:
-            return
-    raise AssertionError("the cells were not run")
+    """Run All Cells, by the menu; returns when all have run, without an error."""
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_text("Run All Cells", exact=True).click()
+    for waiting in ("[ ]", "[*]"):
+        expect(page.locator(".jp-InputPrompt", has_text=waiting)).to_have_count(0)
+    assert page.locator("[data-mime-type='application/vnd.jupyter.error']").count() == 0

@@ -70,7 +70,7 @@ COVARIANCE = Covariance(MIXING @ MIXING.T)
 GEOMETRIES = (Euclidean(), SCALED, COVARIANCE)
 
 TANGENT, STRAIGHT, FLOW, SECANT = Tangent(), Straight(steps=24), Flow(steps=12), Secant(32, 12)
-NEAREST = Nearest(iterations=60, starts=1, nodes=24)
+NEAREST = Nearest(iterations=24, starts=1, nodes=12)
 
 COMBINATIONS = [
     *(Combination(path, FREE, g) for path in (TANGENT, STRAIGHT, FLOW, SECANT, NEAREST) for g in GEOMETRIES),

@@ -2,14 +2,39 @@
 
 import matplotlib
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
+from nbval.plugin import IPyNbCell
 
 # Not through MPLBACKEND: kernels that the notebook tests start would inherit it, and lose their figures.
 matplotlib.use("Agg")
 
+# Files of a minute or more, longest first: begun last, one of them would keep a core waiting.
+SLOW = (
+    "test_notebook_runs.py",
+    "test_solutions.py",
+    "test_browser.py",
+    "08_photographs.ipynb",
+    "11_your_model.ipynb",
+    "07_digits_in_depth.ipynb",
+    "05_the_class.ipynb",
+    "04_digits.ipynb",
+    "06_tabular.ipynb",
+)
+
 # The same examples on every run, whatever the machine's speed.
-settings.register_profile("suite", deadline=None, derandomize=True)
+settings.register_profile(
+    "suite", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("suite")
+
+
+def pytest_collection_modifyitems(items):
+    place = {name: number for number, name in enumerate(SLOW)}
+    items.sort(key=lambda item: place.get(item.path.name, len(SLOW)))
+    for item in items:
+        if isinstance(item, IPyNbCell):
+            # nbval's five seconds between a cell's end and its output are short on a busy machine
+            item.output_timeout = item.config.option.nbval_cell_timeout
 
 
 @pytest.fixture(scope="module")

@@ -33,8 +33,8 @@ from helpers.saliency import (
     Value,
 )
 
-CONFIGURATIONS = 2000
-BATCHES = 20
+CONFIGURATIONS = 1000
+BATCHES = 10
 
 
 class Rough(nn.Module):

@@ -266,6 +266,9 @@ def _execute(source, made, parameters, show_progress, timeout, on_cell) -> Noteb
                 language="python",
                 progress_bar=False,
                 execution_timeout=timeout,
+                # seconds; a busy machine exceeds the defaults of 60 and 4
+                start_timeout=1800,
+                iopub_timeout=1800,
                 # A kernel that has loaded torch lets the polite request to leave run out (2.5 s), every time.
                 shutdown_kernel="immediate",
                 config=ENCRYPTED,
