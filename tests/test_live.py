@@ -71,7 +71,7 @@ class TestLive:
     def test_unexpected_error_tells_its_type_last_line_and_place(self, panel):
         panel.controls["slope"].value = 5
         assert isinstance(panel.error, RuntimeError)
-        assert "RuntimeError: out of chalk (test_widgets.py, line " in panel.status.value
+        assert "RuntimeError: out of chalk (test_live.py, line " in panel.status.value
         assert "first line" not in panel.status.value
 
     def test_an_error_in_the_first_drawing_leaves_controls_that_work(self):
