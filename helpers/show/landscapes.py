@@ -32,7 +32,7 @@ def level_sets(
     resolution: int = 161,
     title: str = "",
 ) -> Figure:
-    """A score over two features, its level line, the tangent plane's, and the ways that lead there.
+    """A score over two features, its level line, the tangent plane's, and the paths that lead there.
 
     Args:
         function: scores (n,) or (n, 1) of inputs (n, 2), differentiable at the start.
@@ -268,7 +268,7 @@ def slope_at(function: Callable[[Tensor], Tensor], start: Tensor) -> tuple[Tenso
 
 
 def refined(way: Tensor, between: int) -> Tensor:
-    """The points (T, ...) with so many more evenly spaced on each chord; chords of length 0 are left out."""
+    """The points (T, ...) and, evenly spaced on each chord, more between them; chords of length 0 are left out."""
     moved = (way[1:] != way[:-1]).flatten(1).any(1)
     starts, ends = way[:-1][moved], way[1:][moved]
     share = torch.arange(between + 1, dtype=way.dtype, device=way.device) / (between + 1)

@@ -20,7 +20,7 @@ from helpers.show.style import COLOUR_MAPS, STRONG, STYLE, framed, percent_text,
 LARGE, SMALL = 14, 12
 # What each map is divided by before it is drawn.
 SCALES = {"map": "the map's", "row": "the row's", "column": "the method's", "common": ""}
-# The greyed image keeps to these lightnesses: below, red and blue would not be told apart on it.
+# The greyed image keeps to these lightnesses: on a darker one red and blue look alike.
 PALE = (0.45, 1.0)
 # What the colour bar shows as the image where maps lie over one.
 MIDDLE = 0.5 * sum(PALE)
@@ -291,7 +291,7 @@ def bar_ends(percentile: float, signed: bool) -> str:
 def mark_negative(axes, panel: np.ndarray, limit: float, extent, inches: float) -> None:
     """A white minus on every pixel that is strongly negative, so that a grey print keeps the sign."""
     rows, columns = (panel < -STRONG * limit).nonzero()
-    # Smaller than 5 dots the sign could not be read: then colour alone tells it.
+    # Smaller than 5 dots the sign could not be read: then there is colour alone.
     if not len(rows) or inches * STYLE["savefig.dpi"] / max(panel.shape) < 5:
         return
     across, down = (extent[1] - extent[0]) / panel.shape[1], (extent[2] - extent[3]) / panel.shape[0]
@@ -328,7 +328,7 @@ def draw_image(axes, picture: np.ndarray, title: str = "", interpolation: str = 
 
 
 def draw_map(axes, plane: np.ndarray, norm, signed: bool, shape, picture, inches: float) -> None:
-    """One map, stretched over a panel of so many pixels, and over the greyed picture if there is one."""
+    """One map, stretched over a panel of (H, W) pixels, and over the greyed picture if there is one."""
     # A map with more pixels than the panel has dots is averaged; one with fewer keeps its squares.
     how = "auto" if max(plane.shape) > inches * STYLE["savefig.dpi"] else "nearest"
     cmap = COLOUR_MAPS["signed" if signed else "magnitude"]
@@ -343,7 +343,7 @@ def draw_map(axes, plane: np.ndarray, norm, signed: bool, shape, picture, inches
 
 
 def colour_bar(figure, norm, signed, over, label, percentile, rows, axes=None) -> None:
-    """A colour bar beside the axes (None: all of them) that are so many rows high; over: of maps over an image."""
+    """A colour bar beside the axes (None: all of them); rows: of panels; over: of maps over an image."""
     cmap = COLOUR_MAPS["signed" if signed else "magnitude"]
     if over:
         # As it looks over a middle grey; a bar with transparency would show the page instead.
@@ -411,7 +411,7 @@ def _pooled(planes: list[list[np.ndarray]], square: int) -> list[list[np.ndarray
 def _scaled(
     planes: list[list[np.ndarray | None]], signed: bool, scale: str, percentile: float, label: str
 ) -> tuple[list[list[np.ndarray | None]], float, str]:
-    """The maps divided as the scale says, the limit of the colours, and the label that tells of both."""
+    """The maps divided as the scale says, the limit of the colours, and the colour bar's label."""
     if scale not in SCALES:
         raise ValueError(f"scale: expected one of {', '.join(SCALES)}; got {scale!r}.")
     if not 0 < percentile <= 100:
@@ -462,7 +462,7 @@ def _cost_text(cost) -> str:
 
 
 def _outline(panels: Sequence, mask: Tensor) -> None:
-    """The bounding box of a mask (H, W) on panels of so many pixels."""
+    """The bounding box of a mask (H, W) on each of the panels."""
     mask = torch.as_tensor(mask).cpu()
     for left, right, bottom, top in (axes.images[0].get_extent() for axes in panels):
         shape = int(bottom - top), int(right - left)

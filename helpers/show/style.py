@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import matplotlib as mpl
 import numpy as np
+import torch
 from IPython.display import display
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
@@ -74,7 +75,7 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
 def line_style(number: int) -> dict:
     """Colour, dash and marker of a line, counted from 0, as keywords of matplotlib's `plot`.
 
-    All three change from line to line, so that grey prints and every eye tell them apart; from the eighth on
+    All three change from line to line, so that lines differ in a grey print and for every eye; from the eighth on
     the colours come again, with other dashes.
 
     Example:
@@ -133,6 +134,11 @@ def show(figure: Figure, alt: str) -> None:
     display(
         {"image/png": data, "text/plain": alt}, metadata={"image/png": {"alt": alt}}, raw=True, include=None
     )
+
+
+def as_numbers(values) -> np.ndarray:
+    """Numbers of any kind (a tensor on any device, a sequence) as float64 of the same shape."""
+    return torch.as_tensor(values).detach().double().cpu().numpy()
 
 
 def halo(width: float) -> list:
@@ -196,5 +202,5 @@ def number_text(value: float, decimals: bool = False) -> str:
 
 
 def wrapped(name: str, width: int = 14) -> str:
-    """The name in lines of at most so many characters; a longer word keeps a line of its own."""
+    """The name in lines of at most `width` characters; a longer word keeps a line of its own."""
     return textwrap.fill(name, width, break_long_words=False)
