@@ -22,7 +22,8 @@ from nbconvert import HTMLExporter
 from skimage.color import deltaE_ciede2000, rgb2lab
 
 from helpers.show import style
-from helpers.show.maps import LARGE, SMALL, map_grid, maps_beside
+from helpers.show.maps import LARGE, SMALL, comparison_sheet, map_grid, maps_beside
+from helpers.show.numbers import bars, convergence
 from helpers.show.style import (
     COLOUR_MAPS,
     COLOURS,
@@ -129,6 +130,27 @@ def test_no_other_colour_map_is_used():
         if getattr(artist, "filled", True)  # contour lines have one fixed colour
     }
     assert used == {cmap.name for cmap in COLOUR_MAPS.values()}
+
+
+@pytest.mark.parametrize("name", ["$$", "5$ to 10$", r"$\frac{1}{2}$", r"\$ $x$"])
+def test_a_dollar_in_a_name_is_a_dollar_and_no_mathematics(name):
+    eye = torch.eye(4)
+    figures = (
+        map_grid([[eye]], row_labels=[name], column_labels=[name], title=name),
+        comparison_sheet({name: [eye]}, [name], costs={name: name}, title=name),
+        bars({name: [1.0, 2.0], "b": [0.0, 1.0]}, [name, "y"]),
+        ring_figure(paths={name: torch.tensor([[1.5, 0.5], [0.9, 0.3]])}, names=(name, "b"), title=name),
+        convergence([0.1, 0.2, 0.4], {name: [0.01, 0.04, 0.16]}),
+    )
+    for figure in figures:
+        png(figure)
+        named = [text for text in figure.findobj(mpl.text.Text) if name in text.get_text()]
+        assert named
+        assert not any(text.get_parse_math() for text in named)
+    # powers of ten on logarithmic axes are mathematics
+    powers = [text for text in figures[-1].axes[0].get_xticklabels() if "mathdefault" in text.get_text()]
+    assert powers
+    assert all(text.get_parse_math() for text in powers)
 
 
 def test_drawing_leaves_the_callers_style_and_pyplot_alone():

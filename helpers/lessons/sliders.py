@@ -363,6 +363,6 @@ def _tiny(value: Tensor) -> str:
 
 def _titled(figure: Figure, title: str) -> Figure:
     """The figure with a title above everything; also its label, which a live panel takes as its description."""
-    figure.suptitle(title, fontsize=STYLE["axes.titlesize"])
+    figure.suptitle(title, fontsize=STYLE["axes.titlesize"], parse_math=False)
     figure.set_label(title.replace("\n", "; "))
     return figure

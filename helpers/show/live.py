@@ -10,7 +10,8 @@ import html
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import ipywidgets
@@ -84,13 +85,14 @@ class Canvas(ipywidgets.VBox):
         started = time.perf_counter()
         # KeyboardInterrupt is no Exception; after it, too, the line must not go on saying "busy".
         try:
-            figure = draw(**arguments)
-            if not isinstance(figure, Figure):
-                raise TypeError(f"draw: expected it to return a matplotlib Figure; got {figure!r}.")
-            described = figure.get_label()
-            value = png(figure, described)
-            if "matplotlib.pyplot" in sys.modules:
-                sys.modules["matplotlib.pyplot"].close(figure)
+            with _closing_figures():
+                figure = draw(**arguments)
+                if not isinstance(figure, Figure):
+                    raise TypeError(f"draw: expected it to return a matplotlib Figure; got {figure!r}.")
+                described = figure.get_label()
+                value = png(figure, described)
+                if "matplotlib.pyplot" in sys.modules:
+                    sys.modules["matplotlib.pyplot"].close(figure)
         except (Exception, KeyboardInterrupt) as error:
             self.fail(error)
             return False
@@ -216,3 +218,19 @@ def in_words(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}{last}{place}"
+
+
+@contextmanager
+def _closing_figures() -> Iterator[None]:
+    """The figures that are opened with pyplot in here are closed in the end; those that were open stay so."""
+
+    def opened() -> set[int]:
+        pyplot = sys.modules.get("matplotlib.pyplot")
+        return set(pyplot.get_fignums()) if pyplot else set()
+
+    before = opened()
+    try:
+        yield
+    finally:
+        for number in opened() - before:
+            sys.modules["matplotlib.pyplot"].close(number)

@@ -14,6 +14,7 @@ from IPython.display import display
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
+from matplotlib.text import Text
 
 COLOUR_MAPS = {
     "signed": mpl.colormaps["RdBu_r"],
@@ -62,12 +63,20 @@ STYLE = {
 
 
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    """The same function, drawing in the style of this module and leaving the caller's as it was."""
+    """The same function, drawing in the style of this module and leaving the caller's as it was.
+
+    A `$` in a text of the figure, such as the name of a class, is drawn as it is, and starts no mathematics.
+    """
 
     @functools.wraps(draw)
     def styled(*args, **kwargs) -> Figure:
         with mpl.rc_context(STYLE):
-            return draw(*args, **kwargs)
+            figure = draw(*args, **kwargs)
+        # Not for all by STYLE: the ticks of logarithmic axes, which get their texts later, are mathematics.
+        for text in figure.findobj(Text):
+            if "$" in text.get_text():
+                text.set_parse_math(False)
+        return figure
 
     return styled
 
