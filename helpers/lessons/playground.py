@@ -9,9 +9,11 @@ does not use is named (`unused`), before anything is computed.
 import functools
 import hashlib
 import html
+import math
 import shlex
 import textwrap
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path as FilePath
 
@@ -31,7 +33,6 @@ from helpers.saliency import (
     Euclidean,
     Explanation,
     Flow,
-    Geometry,
     Input,
     Largest,
     Layer,
@@ -64,8 +65,16 @@ from helpers.saliency.model import Forward
 from helpers.saliency.presets import AtDepths
 from helpers.show.landscapes import path_lengths, refined, scores_at, slope_at
 from helpers.show.live import Canvas, in_words
-from helpers.show.maps import as_picture, as_plane, bar_ends, colour_limit, mark_negative
-from helpers.show.style import COLOUR_MAPS, COLOURS, framed, styled
+from helpers.show.maps import (
+    as_picture,
+    as_plane,
+    bar_ends,
+    colour_limit,
+    draw_image,
+    draw_pixels,
+    mark_negative,
+)
+from helpers.show.style import COLOUR_MAPS, COLOURS, number_text, percent_text, shared_legend, styled
 from helpers.zoo.classifiers import load_classifier
 from helpers.zoo.datasets import CACHE_FOLDER, mnist5k
 from helpers.zoo.networks import digit_net, predict
@@ -85,6 +94,9 @@ GROUPS = {
     "Readout and smoothing": ("readout", "competitors", "noise", "samples", "smoothing"),
 }
 OF_SUBJECT = ("data", "image", "photo", "file", "side")
+# Fields whose values depend on what is explained.
+OF_NETWORK = ("target", "rival", "stage")
+_number = functools.partial(number_text, decimals=True)
 
 
 def _of(default, says: str, *among: str, low: float | None = None, high: float | None = None):
@@ -103,7 +115,7 @@ def _of(default, says: str, *among: str, low: float | None = None, high: float |
 
 @dataclass(frozen=True)
 class Choice:
-    """One choice of everything, in plain values; what each means stands in `parameters_cell()`.
+    """One choice of everything, in plain values; `about` says what each means.
 
     Raises:
         TypeError: a value of another type than the default's.
@@ -178,21 +190,6 @@ def about(name: str) -> dict:
     return dict(next(one for one in fields(Choice) if one.name == name).metadata)
 
 
-def parameters_cell() -> str:
-    """The notebook's parameters: ``name = default  # what it says (what is allowed)``, a line for each field.
-
-    Example:
-        >>> print(parameters_cell().splitlines()[1])
-        image = 912  # number of the test digit (0 to 999)
-    """
-    lines = []
-    for one in fields(Choice):
-        default = f'"{one.default}"' if isinstance(one.default, str) else one.default
-        allowed = f" ({one.metadata['allowed']})" if one.metadata["allowed"] else ""
-        lines.append(f"{one.name} = {default}  # {one.metadata['says']}{allowed}")
-    return "\n".join(lines)
-
-
 @dataclass(frozen=True, eq=False)
 class Subject:
     """An image and the network that classifies it.
@@ -224,7 +221,7 @@ class Subject:
         """A class's name and its probability."""
         name = self.class_names[index]
         name = f"class {name}" if name.isdigit() else name
-        return f"{name} · {percent(self.probabilities[index].item())}"
+        return f"{name} · {percent_text(self.probabilities[index].item(), decimal=True)}"
 
 
 def load(choice: Choice) -> Subject:
@@ -280,11 +277,10 @@ def _photo(name: str, side: int, changed: int | None) -> Subject:
 
 
 def _subject(name: str, model: nn.Module, image: Tensor, class_names: tuple[str, ...]) -> Subject:
-    found = tuple(stages(model, image))
-    sizes = []
+    found, sizes = tuple(stages(model, image)), []
     with ExitStack() as stack:
         for module in found:
-            stack.enter_context(hooked(module, lambda _, __, out: sizes.append(tuple(out.shape[2:]))))
+            stack.enter_context(hooked(module, lambda _, __, output: sizes.append(tuple(output.shape[2:]))))
         probabilities = predict(model, image)[0].double().softmax(0)
     return Subject(name, model, image, class_names, probabilities, found, tuple(sizes))
 
@@ -294,11 +290,11 @@ def _uses_reference(choice: Choice) -> bool:
     return choice.path == "straight" or choice.coordinates == "removal" or choice.level == "share"
 
 
-def refusals(choice: Choice, classes: int | None = None, depth: int | None = None) -> list[str]:
+def refusals(choice: Choice, classes: float = math.inf, depth: float = math.inf) -> list[str]:
     """Why a choice cannot be computed, each reason with a way out; empty where it can.
 
     Args:
-        classes, depth: how many classes and stages the network has; None: those are not looked at.
+        classes, depth: how many classes and stages the network has.
 
     Example:
         >>> refusals(Choice())
@@ -306,46 +302,60 @@ def refusals(choice: Choice, classes: int | None = None, depth: int | None = Non
         >>> refusals(Choice(path="secant", coordinates="bounded"))
         ['The secant takes no bounds, and these coordinates have some. Choose free, or another path.']
     """
-    if classes is not None and choice.target >= classes:
-        return [
-            f"The network has {classes} classes, from 0 to {classes - 1}: there is no class {choice.target}."
-        ]
+    if choice.target >= classes:
+        last = classes - 1
+        return [f"The network has {classes} classes, from 0 to {last}: there is no class {choice.target}."]
     if choice.preset:
         return []
-    c = choice
-    bounded = c.coordinates in ("bounded", "removal")
-    margin, contrast = c.score == "margin", c.readout.endswith("contrast")
-    rules = {
-        "A single logit is arbitrary up to a constant, so it has no boundary. Choose another level (drop), or "
-        "the log-odds or the margin.": c.score == "logit" and c.level == "boundary",
-        "Only the straight path goes all the way to the reference; the others need a level. Choose another "
-        "level, or the straight path.": c.level == "all the way" and c.path != "straight",
-        "A drop or share of 0 is the input itself. Choose another amount.": c.level in ("drop", "share")
-        and c.amount == 0,
-        "The margin is over a rival, which cannot be the explained class. Choose another rival.": margin
-        and c.rival >= 0
-        and c.rival == c.target,
-        f"The network has {classes} classes: there is no rival {c.rival}.": margin
-        and classes is not None
-        and c.rival >= classes,
-        f"The network has {classes} classes, so at most {(classes or 0) - 1} others compete.": contrast
-        and classes is not None
-        and c.competitors >= classes,
-        f"The network has {depth} stages: choose one from 0, the input, to {depth}.": depth is not None
-        and c.stage > depth,
-        "The bounds 0 and 1 are those of pixels; behind a stage there are none. Choose free or removal, or the "
-        "input (stage 0).": c.coordinates == "bounded" and c.stage > 0,
-        "Nothing active is a state of a stage. At the input choose blank.": _uses_reference(c)
-        and c.reference == "nothing active"
-        and c.stage == 0,
-        "The secant takes no bounds, and these coordinates have some. Choose free, or another path.": bounded
-        and c.path == "secant",
-        "The nearest point is looked for in all directions, and removal has one. Choose free or bounded, or "
-        "another path.": c.path == "nearest" and c.coordinates == "removal",
-        "The nearest point within bounds needs a geometry that treats each pixel on its own. Choose euclidean, "
-        "or free.": c.path == "nearest" and c.coordinates == "bounded" and c.geometry == "smooth",
-    }
-    return [reason for reason, applies in rules.items() if applies]
+    return list(_contradictions(choice, classes, depth))
+
+
+def _contradictions(c: Choice, classes: float, depth: float) -> Iterator[str]:
+    if c.score == "logit" and c.level == "boundary":
+        yield (
+            "A single logit is arbitrary up to a constant, so it has no boundary. Choose another level (drop), or "
+            "the log-odds or the margin."
+        )
+    if c.level == "all the way" and c.path != "straight":
+        yield (
+            "Only the straight path goes all the way to the reference; the others need a level. Choose another "
+            "level, or the straight path."
+        )
+    if c.level in ("drop", "share") and c.amount == 0:
+        yield "A drop or share of 0 is the input itself. Choose another amount."
+    if c.score == "margin" and 0 <= c.rival == c.target:
+        yield "The margin is over a rival, which cannot be the explained class. Choose another rival."
+    if c.score == "margin" and c.rival >= classes:
+        yield f"The network has {classes} classes: there is no rival {c.rival}."
+    if c.readout.endswith("contrast") and c.competitors >= classes:
+        yield f"The network has {classes} classes, so at most {classes - 1} others compete."
+    if c.stage > depth:
+        yield f"The network has {depth} stages: choose one from 0, the input, to {depth}."
+    if c.coordinates == "bounded" and c.stage > 0:
+        yield (
+            "The bounds 0 and 1 are those of pixels; behind a stage there are none. Choose free or removal, or the "
+            "input (stage 0)."
+        )
+    if c.reference == "nothing active" and c.stage == 0 and _uses_reference(c):
+        yield "Nothing active is a state of a stage. At the input choose blank."
+    if c.path == "secant" and c.coordinates != "free":
+        yield "The secant takes no bounds, and these coordinates have some. Choose free, or another path."
+    if c.path == "nearest" and c.coordinates == "removal":
+        yield (
+            "The nearest point is looked for in all directions, and removal has one. Choose free or bounded, or "
+            "another path."
+        )
+    if c.path == "nearest" and c.coordinates == "bounded" and c.geometry == "smooth":
+        yield (
+            "The nearest point within bounds needs a geometry that treats each pixel on its own. Choose euclidean, "
+            "or free."
+        )
+
+
+def _refusals_of(choice: Choice, subject: Subject) -> list[str]:
+    """The refusals where the class, and what the network has, are known."""
+    named = replace(choice, target=_class_of(choice, subject))
+    return refusals(named, len(subject.class_names), len(subject.stages))
 
 
 def unused(choice: Choice) -> dict[str, str]:
@@ -453,11 +463,6 @@ def _coordinates_of(choice: Choice, subject: Subject) -> Coordinates:
     return Layer(subject.stages[choice.stage - 1], inner, carried=choice.reference != "nothing active")
 
 
-def _geometry_of(choice: Choice) -> Geometry:
-    """The geometry of a choice."""
-    return Smooth(choice.width) if choice.geometry == "smooth" else Euclidean()
-
-
 def path_of(choice: Choice) -> Path:
     """The path of a choice.
 
@@ -479,11 +484,7 @@ def member_of(choice: Choice, subject: Subject, path: Path | None = None) -> Non
         >>> member_of(choice, load(choice)).score
         Margin(other=4)
     """
-    reasons = refusals(
-        replace(choice, target=_class_of(choice, subject)), len(subject.class_names), len(subject.stages)
-    )
-    if reasons:
-        raise ValueError(reasons[0])
+    _require_computable(choice, subject)
     readout = {
         "softmax contrast": Softmax(choice.competitors),
         "largest contrast": Largest(choice.competitors),
@@ -492,12 +493,18 @@ def member_of(choice: Choice, subject: Subject, path: Path | None = None) -> Non
         subject.model,
         _score_of(choice),
         _coordinates_of(choice, subject),
-        _geometry_of(choice),
+        Smooth(choice.width) if choice.geometry == "smooth" else Euclidean(),
         path or path_of(choice),
         readout,
         choice.noise,
         choice.samples,
     )
+
+
+def _require_computable(choice: Choice, subject: Subject) -> None:
+    reasons = _refusals_of(choice, subject)
+    if reasons:
+        raise ValueError(reasons[0])
 
 
 def _preset_of(choice: Choice, subject: Subject) -> AtDepths:
@@ -563,24 +570,26 @@ class Comparison:
         """What the picture shows, in sentences."""
         choice, run = self.choice, self.nonlinear
         goal = (
-            "all the way to the reference" if self.all_the_way else f"to the level {number(run.level.item())}"
+            "all the way to the reference"
+            if self.all_the_way
+            else f"to the level {_number(run.level.item())}"
         )
         start, ends = run.score_start.item(), [r.score_end.item() for r in (self.linear, run)]
-        told = [
+        said = [
             f"{self.subject.name}, {self.subject.label(self.target)}:",
-            f"{_score_name(choice)} {number(start)}, {goal}.",
-            f"The linear step ends at {number(ends[0])}, off what it promised by {number(self.missed)}.",
-            f"The nonlinear path ends at {number(ends[1])}.",
+            f"{_score_name(choice)} {_number(start)}, {goal}.",
+            f"The linear step ends at {_number(ends[0])}, off what it promised by {_number(self.missed)}.",
+            f"The nonlinear path ends at {_number(ends[1])}.",
             f"Cosine of the two maps: {self.agreement:.2f}.",
             "Gradients: {} and {}.".format(*(int(r.gradient_evaluations) for r in (self.linear, run))),
         ]
         if self.failure:
-            told.insert(4, f"It has not converged: {self.failure}.")
+            said.insert(4, f"It has not converged: {self.failure}.")
         if choice.preset:
-            told.append("Scores, lengths and gradients are those at the input, one of the preset's places.")
+            said.append("Scores, lengths and gradients are those at the input, one of the preset's places.")
         elif choice.path == "tangent":
-            told.append("The tangent is linear saliency, so both maps are the same.")
-        return " ".join(told)
+            said.append("The tangent is linear saliency, so both maps are the same.")
+        return " ".join(said)
 
 
 def compare(choice: Choice) -> Comparison:
@@ -600,10 +609,7 @@ def compare(choice: Choice) -> Comparison:
     subject = load(choice)
     target = _class_of(choice, subject)
     if choice.preset:
-        # checks the class
-        reasons = refusals(choice, len(subject.class_names))
-        if reasons:
-            raise ValueError(reasons[0])
+        _require_computable(choice, subject)
         whole = _preset_of(choice, subject).member(subject.image)
         means = (whole.replace(path=StraightTangent()), whole)
         found = [mean.explain(subject.image, target, trace=True) for mean in means]
@@ -648,31 +654,22 @@ def picture(found: Comparison, size: float = 2.9) -> Figure:
     limit = colour_limit(planes, percentile)
     figure = Figure(figsize=(3 * size + 1.3, size + 3.2), label=found.words())
     grid = figure.add_gridspec(2, 3, height_ratios=(size, 2.2))
-    height, width = subject.image.shape[2:]
-    extent = (-0.5, width - 0.5, height - 0.5, -0.5)
     frames = [figure.add_subplot(grid[0, k]) for k in range(3)]
-    frames[0].imshow(as_picture(subject.image[0]), cmap=COLOUR_MAPS["image"], vmin=0, vmax=1, extent=extent)
+    draw_image(frames[0], as_picture(subject.image[0]), interpolation="nearest")
+    look = {"cmap": COLOUR_MAPS["signed"], "vmin": -limit, "vmax": limit}
     for axes, plane in zip(frames[1:], planes, strict=True):
-        mesh = axes.imshow(plane, cmap=COLOUR_MAPS["signed"], vmin=-limit, vmax=limit, extent=extent)
+        extent = draw_pixels(axes, plane, subject.image.shape[2:], **look)
         mark_negative(axes, plane, limit, extent, size)
-    for axes in frames:
-        framed(axes)
     start = found.nonlinear.score_start.item()
     explained = textwrap.fill(f"{subject.name}, {subject.label(found.target)}", 40)
     names = ("preset, linear twin", "preset") if choice.preset else ("linear", f"nonlinear: {choice.path}")
     ends = [run.score_end.item() for run in (found.linear, found.nonlinear)]
-    frames[0].set_title(f"{explained}\n{_score_name(choice)} {number(start)}")
+    frames[0].set_title(f"{explained}\n{_score_name(choice)} {_number(start)}")
     for axes, name, end in zip(frames[1:], names, ends, strict=True):
         # of the preset there is no one end: it is made of several members
-        axes.set_title(name if choice.preset else f"{name}\nends at {number(end)}")
-    bar = figure.colorbar(
-        mesh,
-        ax=frames,
-        fraction=0.03,
-        pad=0.01,
-        label=_map_name(choice),
-        extend=bar_ends(percentile, signed=True),
-    )
+        axes.set_title(name if choice.preset else f"{name}\nends at {_number(end)}")
+    bar = {"fraction": 0.03, "pad": 0.01, "extend": bar_ends(percentile, signed=True)}
+    bar = figure.colorbar(frames[-1].images[0], ax=frames, label=_map_name(choice), **bar)
     bar.ax.locator_params(nbins=5)
     _draw_scores(figure.add_subplot(grid[1, :]), found)
     return figure
@@ -690,7 +687,7 @@ def _draw_scores(axes, found: Comparison) -> None:
         points = refined(way, max(1, (96 if choice.data == "digit" else 48) // (len(way) - 1)))
         along = path_lengths(points.double()).cpu().numpy()
         scores = scores_at(function, points)
-        label = f"score on the {name} (length {number(along[-1])})"
+        label = f"score on the {name} (length {_number(along[-1])})"
         axes.plot(along, scores, color=colour, linestyle=dash, label=label)
         if name == "linear step":
             promised = value + ((points - base) * slope).flatten(1).sum(1)
@@ -701,12 +698,12 @@ def _draw_scores(axes, found: Comparison) -> None:
             axes.plot(places, np.interp(places, along, scores), "o", color=colour, markersize=4)
     if not found.all_the_way:
         level = found.nonlinear.level.item()
-        axes.axhline(level, color="0.4", linewidth=1.2, linestyle="-.", label=f"level {number(level)}")
+        axes.axhline(level, color="0.4", linewidth=1.2, linestyle="-.", label=f"level {_number(level)}")
     noisy = " without noise" if choice.noise and not choice.preset else ""
     where = "activations" if choice.stage and not choice.preset else "pixel values"
     axes.set(xlabel=f"length of the way, in {where}", ylabel=_score_name(choice) + noisy)
     axes.grid(True)
-    axes.figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+    shared_legend(axes.figure, axes, columns=2)
     if found.failure:
         axes.set_title(f"nonlinear, not converged: {found.failure}")
 
@@ -723,8 +720,7 @@ def score_at(found: Comparison):
     chart = found.member.coordinates.chart(found.subject.image, Forward(found.subject.model))
 
     def function(points: Tensor) -> Tensor:
-        rows = torch.zeros(len(points), dtype=torch.long)
-        parts = [chart.forward(p, r) for p, r in zip(points.split(16), rows.split(16), strict=True)]
+        parts = [chart.forward(p, torch.zeros(len(p), dtype=torch.long)) for p in points.split(16)]
         return found.member.score(torch.cat(parts), found.target)
 
     return function
@@ -742,31 +738,6 @@ def _map_name(choice: Choice) -> str:
         "displacement": "displacement, along the support",
     }
     return units.get(choice.readout, f"{choice.readout}, in the {choice.score}")
-
-
-def number(value: float) -> str:
-    """Three significant digits, a true minus, and no minus before a zero.
-
-    Example:
-        >>> number(-7.5536), number(1234.5), number(0.00321), number(-1e-9)
-        ('−7.55', '1234', '0.003', '0')
-    """
-    text = f"{value:.0f}" if abs(value) >= 100 else f"{value:.2f}" if abs(value) >= 0.01 else f"{value:.1g}"
-    if abs(value) < 1e-6:
-        text = "0"
-    return text.replace("-", "−")
-
-
-def percent(probability: float) -> str:
-    """A probability in per cent, without a false 100 or 0.
-
-    Example:
-        >>> percent(0.1234), percent(0.99999)
-        ('12.3 %', '> 99.9 %')
-    """
-    if probability > 0.9995:
-        return "> 99.9 %"
-    return "< 0.1 %" if probability < 0.001 else f"{100 * probability:.1f} %"
 
 
 def command(choice: Choice) -> str:
@@ -799,20 +770,21 @@ def code(choice: Choice) -> str:
     """
     subject = load(choice)
     target = _class_of(choice, subject)
-    needed = {"helpers.saliency.method": {"reduce"}, "helpers": {"plots"}}
+    needed = {
+        "helpers.saliency": {"reduce"},
+        "helpers.show.maps": {"maps_beside"},
+        "helpers.show.style": {"show"},
+    }
 
     def written(value) -> str:
         """An instance as the expression that makes it; notes what has to be imported."""
-        if isinstance(value, Layer):
-            needed.setdefault("helpers.saliency.model", set()).add("stages")
-            needed.setdefault("helpers.saliency.coordinates", set()).add("Layer")
-            carried = "" if value.carried else ", carried=False"
-            return f"Layer(stages(model, image)[{choice.stage - 1}], {written(value.inner)}{carried})"
         if not is_dataclass(value):
             return repr(value)
-        module = type(value).__module__
-        module = "helpers.saliency.paths" if module.startswith("helpers.saliency.paths.") else module
-        needed.setdefault(module, set()).add(type(value).__name__)
+        needed["helpers.saliency"].add(type(value).__name__)
+        if isinstance(value, Layer):
+            needed["helpers.saliency"].add("stages")
+            carried = "" if value.carried else ", carried=False"
+            return f"Layer(stages(model, image)[{choice.stage - 1}], {written(value.inner)}{carried})"
         given = {one.name: getattr(value, one.name) for one in fields(value)}
         inside = ", ".join(f"{name}={written(v)}" for name, v in given.items() if v is not None)
         return f"{type(value).__name__}({inside})"
@@ -822,19 +794,20 @@ def code(choice: Choice) -> str:
         body = ["model = digit_net().double()"]
         body += [f"image = mnist5k().test_inputs[[{choice.image}]].double()"]
     else:
-        reader, name = ("photograph", choice.photo) if choice.data == "photo" else ("load_photo", choice.file)
-        name = name if choice.data == "photo" else str(FilePath(name).expanduser())
+        reader, name = "photograph", choice.photo
+        if choice.data == "file":
+            reader, name = "load_photo", str(FilePath(choice.file).expanduser())
         needed |= {"helpers.zoo.classifiers": {"load_classifier"}, "helpers.zoo.photographs": {reader}}
         body = ["model = load_classifier(show_progress=False).model"]
         body += [f"image = {reader}({name!r}, {choice.side}).image[None]"]
     body += [f"target = {target}  # {subject.label(target)}"]
     if choice.preset:
-        needed["helpers"].add("presets")
+        needed["helpers.saliency"].add("presets")
         kind = "digits" if choice.data == "digit" else "photographs"
         body += [f"saliency_map = reduce(presets.{kind}(model).attribute(image, target))[0]"]
     else:
         member, level = member_of(choice, subject), level_of(choice)
-        needed["helpers.saliency.method"].add("NonlinearSaliency")
+        needed["helpers.saliency"].add("NonlinearSaliency")
         chosen = ("score", "coordinates", "geometry", "path", "readout")
         body += ["saliency = NonlinearSaliency(", "    model,"]
         body += [f"    {name}={written(getattr(member, name))}," for name in chosen]
@@ -844,12 +817,19 @@ def code(choice: Choice) -> str:
         body += [f"record = saliency.explain(image, target, level={written(level)})"]
         body += ["saliency_map = reduce(record.support())[0]"]
     if choice.smoothing:
-        needed.setdefault("helpers.saliency.smoothing", set()).add("gaussian_blur")
+        needed["helpers.saliency"].add("gaussian_blur")
         body += [f"saliency_map = gaussian_blur(saliency_map[None, None], {choice.smoothing!r})[0, 0]"]
-    body += ['figure = plots.maps_beside(image[0], {"support": saliency_map}, label="support")']
-    body += ['plots.show(figure, "An image, and beside it its saliency map.")']
-    imports = [f"from {module} import {', '.join(sorted(names))}" for module, names in sorted(needed.items())]
+    body += ['figure = maps_beside(image[0], {"support": saliency_map}, label="support")']
+    body += ['show(figure, "An image, and beside it its saliency map.")']
+    imports = [_import_line(module, names) for module, names in sorted(needed.items())]
     return "\n".join([*imports, "", *body]) + "\n"
+
+
+def _import_line(module: str, names: set[str]) -> str:
+    line = f"from {module} import {', '.join(sorted(names))}"
+    if len(line) <= 110:
+        return line
+    return f"from {module} import (\n" + "".join(f"    {name},\n" for name in sorted(names)) + ")"
 
 
 class Playground(ipywidgets.VBox):
@@ -865,7 +845,7 @@ class Playground(ipywidgets.VBox):
         controls: the widgets by name of field. upload: FileUpload of an own photograph.
         why: HTML, why the choice cannot be computed, or "". greyed: HTML, why controls are greyed out.
         compute: the button. canvas: `helpers.show.live.Canvas` with picture, status and error.
-        told: HTML, the picture in words. shown: the choice that the picture shows, or None.
+        words: HTML, the picture in words. shown: the choice that the picture shows, or None.
         write: the button that fills command and code (Textareas).
 
     Example:
@@ -881,7 +861,7 @@ class Playground(ipywidgets.VBox):
         self.upload = ipywidgets.FileUpload(
             accept="image/*", description="Upload", tooltip="a photograph from this computer"
         )
-        self.why, self.greyed, self.told = (ipywidgets.HTML() for _ in range(3))
+        self.why, self.greyed, self.words = (ipywidgets.HTML() for _ in range(3))
         self.canvas = Canvas()
         self.compute = ipywidgets.Button(description="Compute", layout={"width": "auto"})
         self.write = ipywidgets.Button(
@@ -905,16 +885,16 @@ class Playground(ipywidgets.VBox):
         left = ipywidgets.VBox(groups, layout={"width": "330px", "flex": "0 0 auto"})
         buttons = ipywidgets.HBox([self.compute, self.write])
         right = ipywidgets.VBox(
-            [self.why, buttons, self.canvas, self.told, self.greyed, self.command, self.code],
+            [self.why, buttons, self.canvas, self.words, self.greyed, self.command, self.code],
             layout={"flex": "1 1 500px", "min_width": "400px"},
         )
         self.children = (ipywidgets.HBox([left, right], layout={"flex_flow": "row wrap"}),)
         for name, control in self.controls.items():
-            control.observe(functools.partial(self._guarded, self._changed, name), names="value")
-        self.upload.observe(functools.partial(self._guarded, self._uploaded), names="value")
-        self.compute.on_click(functools.partial(self._guarded, self._compute))
-        self.write.on_click(functools.partial(self._guarded, self._write))
-        self._guarded(self.choose, choice)
+            control.observe(self._guarded(self._changed, name), names="value")
+        self.upload.observe(self._guarded(self._uploaded), names="value")
+        self.compute.on_click(self._guarded(self._compute))
+        self.write.on_click(self._guarded(self._write))
+        self._guarded(self.choose, choice)()
 
     @property
     def choice(self) -> Choice:
@@ -933,30 +913,34 @@ class Playground(ipywidgets.VBox):
 
     def choose(self, choice: Choice) -> None:
         """Set every control to a choice, and draw it, unless it is slow."""
-        self._settling = True
-        try:
-            for one in fields(Choice):
-                if one.name not in ("target", "rival", "stage"):
-                    self.controls[one.name].value = getattr(choice, one.name)
-        finally:
-            self._settling = False
+        with self._silence():
+            for name in self.controls.keys() - OF_NETWORK:
+                self.controls[name].value = getattr(choice, name)
         self._load(choice)
         self._refresh()
 
-    def _guarded(self, action, *arguments) -> None:
-        """Call what a control does; an exception in a callback would reach nobody."""
-        # the last argument of a callback is the change, or the button
-        if arguments and (arguments[-1] is self.compute or arguments[-1] is self.write):
-            arguments = arguments[:-1]
-        if arguments and isinstance(arguments[-1], dict):
-            arguments = arguments[:-1]
-        if self._settling:
-            return
+    def _guarded(self, action, *arguments):
+        """A callback for a control; what the action raises is shown in the status line."""
+
+        def call(_event=None) -> None:
+            if self._settling:
+                return
+            try:
+                action(*arguments)
+            except (Exception, KeyboardInterrupt) as error:
+                self.shown = None
+                self.canvas.fail(error)
+
+        return call
+
+    @contextmanager
+    def _silence(self):
+        """Controls that are set here call nothing."""
+        self._settling = True
         try:
-            action(*arguments)
-        except (Exception, KeyboardInterrupt) as error:
-            self.shown = None
-            self.canvas.fail(error)
+            yield
+        finally:
+            self._settling = False
 
     def _changed(self, name: str) -> None:
         if name in OF_SUBJECT:
@@ -976,18 +960,15 @@ class Playground(ipywidgets.VBox):
         classes = [(found.label(k), k) for k in found.ranked]
         places = [("0: the input", 0)]
         places += [(f"{k}: {h} x {w}", k) for k, (h, w) in enumerate(found.resolutions, start=1)]
-        self._settling = True
-        try:
+        with self._silence():
             for name, options, value in (
-                ("target", classes, wanted.target if wanted.target >= 0 else found.ranked[0]),
+                ("target", classes, _class_of(wanted, found)),
                 ("rival", [("the best of all", -1), *classes], wanted.rival),
                 ("stage", places, wanted.stage),
             ):
                 known = [number for _, number in options]
                 self.controls[name].options = options
                 self.controls[name].value = value if value in known else known[0]
-        finally:
-            self._settling = False
         self._subject = found
 
     def _refresh(self) -> None:
@@ -1008,22 +989,20 @@ class Playground(ipywidgets.VBox):
             self.why.value = _alert(in_words(self.canvas.error)) if self.canvas.error else ""
             self.compute.disabled = self.write.disabled = True
             return
-        target = _class_of(choice, self._subject)
-        stopped = refusals(
-            replace(choice, target=target), len(self._subject.class_names), len(self._subject.stages)
-        )
+        stopped = _refusals_of(choice, self._subject)
         self.why.value = "".join(_alert(reason) for reason in stopped)
         self.compute.disabled = self.write.disabled = bool(stopped)
         self.compute.description = f"Compute (about {gradients(choice)} gradients)"
         self.compute.button_style = ""
-        kept = " The picture is still the one before." if self.canvas.picture.png else ""
         if stopped:
-            self.canvas.say("waiting", f"Not computed: these choices do not go together (see above).{kept}")
+            self.canvas.say(
+                "waiting", "Not computed: these choices do not go together (see above)." + self.canvas.kept
+            )
         elif not slow(choice):
             self._compute()
         elif choice != self.shown:
             self.compute.button_style = "warning"
-            self.canvas.say("waiting", f"Press Compute.{kept}")
+            self.canvas.say("waiting", "Press Compute." + self.canvas.kept)
 
     def _compute(self) -> None:
         choice = self.choice
@@ -1034,7 +1013,7 @@ class Playground(ipywidgets.VBox):
             self.compute.disabled = False
         self.compute.button_style = ""
         words = self.canvas.picture.alt if self.shown else ""
-        self.told.value = f"<p>{html.escape(words or '')}</p>"
+        self.words.value = f"<p>{html.escape(words or '')}</p>"
 
     def _write(self) -> None:
         choice = self.choice
@@ -1067,7 +1046,7 @@ def _control(name: str) -> ipywidgets.Widget:
         "layout": {"width": "310px"},
         "style": {"description_width": "90px"},
     }
-    if name in ("target", "rival", "stage"):
+    if name in OF_NETWORK:
         return ipywidgets.Dropdown(**shared)
     if says["among"]:
         return ipywidgets.Dropdown(options=says["among"], value=default, **shared)
@@ -1090,6 +1069,6 @@ def _control(name: str) -> ipywidgets.Widget:
 
 
 def _alert(text: str) -> str:
-    """A reason that nobody overlooks."""
+    """A reason, in red."""
     style = "color: #b00020; border-left: 4px solid #b00020; padding-left: 8px; margin: 4px 0"
     return f'<div role="alert" style="{style}; line-height: 1.4">{html.escape(text)}</div>'

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -12,7 +11,7 @@ from helpers.measure.faithfulness import rank_agreement
 from helpers.measure.grids import cell_maps, grid_pointing, make_grids
 from helpers.measure.peers import standard_peers
 from helpers.saliency import presets
-from helpers.show.style import COLOUR_MAPS, COLOURS, MARKERS, STYLE, line_style
+from helpers.show.style import COLOUR_MAPS, COLOURS, MARKERS, line_style, shared_legend, styled
 from helpers.zoo.datasets import mnist5k
 from helpers.zoo.networks import digit_net
 
@@ -60,7 +59,7 @@ def verdicts(rows: pd.DataFrame, task: str, rivals: Sequence[str], margin: float
     """Ours against each peer, one row a peer, one column a part.
 
     "better": the interval of the difference is above 0, after Holm's correction; "equal or better": its lower
-    end is above -margin; else "not shown". Of a task with fewer than `FEWEST` images nothing is said.
+    end is above -margin; else "not shown". With fewer than `FEWEST` images the verdict is "too few images".
 
     Args:
         rivals: beginnings of the methods' names.
@@ -95,10 +94,10 @@ def pareto(cost: Sequence[float], quality: Sequence[float]) -> np.ndarray:
         array([ True,  True, False])
     """
     cost, quality = np.asarray(cost, float), np.asarray(quality, float)
-    no_dearer = cost[None] <= cost[:, None]
+    no_costlier = cost[None] <= cost[:, None]
     no_worse = quality[None] >= quality[:, None]
     strictly = (cost[None] < cost[:, None]) | (quality[None] > quality[:, None])
-    return ~(no_dearer & no_worse & strictly).any(1)
+    return ~(no_costlier & no_worse & strictly).any(1)
 
 
 def front(rows: pd.DataFrame, task: str, part: str = "other classes") -> pd.DataFrame:
@@ -121,9 +120,9 @@ def _that_cost(rows: pd.DataFrame, task: str, part: str) -> pd.DataFrame:
 
 
 def measured_anew(count: int, seed: int = 0, smoothing: float = 4.0) -> pd.Series:
-    """Mean rank AUC of the digits' preset and of the standard peers on so many grids, the best first.
+    """Mean rank AUC of the digits' preset and of the standard peers on `count` new grids, the best first.
 
-    All have default settings and the same smoothing: a check of the table, where both were chosen, no replacement.
+    A check of the table, not a replacement: default settings and one smoothing, where the table's were chosen.
 
     Raises:
         ValueError: a count below 1.
@@ -145,6 +144,7 @@ def _call(method):
     return lambda inputs, target: method.attribute(inputs, target=target)
 
 
+@styled
 def curves_figure(rows: pd.DataFrame, task: str, methods: Sequence[str]) -> Figure:
     """Rank AUC over the smoothing that all maps get, one panel a part, one line a method.
 
@@ -153,28 +153,22 @@ def curves_figure(rows: pd.DataFrame, task: str, methods: Sequence[str]) -> Figu
         >>> figure.axes[0].get_xlabel()
         'smoothing of every map (px)'
     """
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(9.0, 4.4))
-        panels = figure.subplots(1, len(PARTS), sharey=True)
-        for axes, part in zip(panels, PARTS, strict=True):
-            for k, method in enumerate(methods):
-                line = rows[(rows["task"] == task) & (rows["method"] == method) & (rows["part"] == part)]
-                line = line.sort_values("smoothing")
-                axes.plot(
-                    line["smoothing"],
-                    line["rank_auc"],
-                    **line_style(k),
-                    label=method,
-                )
-            axes.axhline(0.5, color="black", linestyle="--", linewidth=1.0)
-            axes.set(title=f"{task}: {part}", xlabel="smoothing of every map (px)")
-            axes.grid(True)
-        panels[0].set_ylabel("rank AUC (chance 0.5)")
-        handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    figure = Figure(figsize=(9.0, 4.4))
+    panels = figure.subplots(1, len(PARTS), sharey=True)
+    for axes, part in zip(panels, PARTS, strict=True):
+        for k, method in enumerate(methods):
+            line = rows[(rows["task"] == task) & (rows["method"] == method) & (rows["part"] == part)]
+            line = line.sort_values("smoothing")
+            axes.plot(line["smoothing"], line["rank_auc"], **line_style(k), label=method)
+        axes.axhline(0.5, color="black", linestyle="--", linewidth=1.0)
+        axes.set(title=f"{task}: {part}", xlabel="smoothing of every map (px)")
+        axes.grid(True)
+    panels[0].set_ylabel("rank AUC (chance 0.5)")
+    shared_legend(figure, panels[0], columns=3)
     return figure
 
 
+@styled
 def cost_figure(rows: pd.DataFrame, task: str, part: str = "other classes") -> Figure:
     """Rank AUC against the arithmetic of a map, with the front that nothing beats in both.
 
@@ -183,32 +177,22 @@ def cost_figure(rows: pd.DataFrame, task: str, part: str = "other classes") -> F
         'arithmetic of one map, in forward passes'
     """
     found, best = _that_cost(rows, task, part), front(rows, task, part)
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(7.6, 4.6))
-        axes = figure.subplots()
-        axes.plot(best["work"], best["rank_auc"], color="black", linewidth=1.0, drawstyle="steps-post")
-        for k, row in enumerate(found.itertuples()):
-            axes.plot(
-                row.work,
-                row.rank_auc,
-                linestyle="none",
-                # another marker once the colours begin again
-                marker=MARKERS[(k + k // len(COLOURS)) % len(MARKERS)],
-                color=COLOURS[k % len(COLOURS)],
-                markersize=8,
-                label=row.method,
-            )
-        axes.set(
-            xscale="log",
-            xlabel="arithmetic of one map, in forward passes",
-            ylabel="rank AUC (chance 0.5)",
-            title=f"{task}: {part}",
-        )
-        axes.grid(True)
-        figure.legend(loc="outside right center", frameon=False)
+    figure = Figure(figsize=(7.6, 4.6))
+    axes = figure.subplots()
+    axes.plot(best["work"], best["rank_auc"], color="black", linewidth=1.0, drawstyle="steps-post")
+    for k, row in enumerate(found.itertuples()):
+        # another marker once the colours begin again
+        marker = MARKERS[(k + k // len(COLOURS)) % len(MARKERS)]
+        look = {"color": COLOURS[k % len(COLOURS)], "marker": marker, "linestyle": "none", "markersize": 8}
+        axes.plot(row.work, row.rank_auc, label=row.method, **look)
+    axes.set(xscale="log", xlabel="arithmetic of one map, in forward passes")
+    axes.set(ylabel="rank AUC (chance 0.5)", title=f"{task}: {part}")
+    axes.grid(True)
+    figure.legend(loc="outside right center", frameon=False)
     return figure
 
 
+@styled
 def perturbation_figure(rows: pd.DataFrame, task: str, score: str = "log-odds", rank: int = 0) -> Figure:
     """How much better than the preset a method's deletion and insertion are: a row a method, a marker a fill.
 
@@ -229,28 +213,21 @@ def perturbation_figure(rows: pd.DataFrame, task: str, score: str = "log-odds", 
     """
     found = perturbations(rows, task, score, rank)
     order = found.groupby("method")["advantage"].mean().fillna(0.0).sort_values().index
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(9.6, 0.42 * len(order) + 1.4))
-        panels = figure.subplots(1, 2, sharey=True, sharex=True)
-        for axes, metric in zip(panels, ("deletion", "insertion"), strict=True):
-            for k, (fill, own) in enumerate(found[found["metric"] == metric].groupby("fill", sort=False)):
-                own = own.set_index("method").loc[order]
-                middle = own["advantage"]
-                axes.errorbar(
-                    middle,
-                    np.arange(len(order)) + 0.22 * (1 - k),
-                    xerr=[middle - own["advantage_low"], own["advantage_high"] - middle],
-                    linestyle="none",
-                    marker=MARKERS[k],
-                    color=COLOURS[k],
-                    label=f"{fill} fill",
-                )
-            axes.axvline(0.0, color="black", linewidth=1.0)
-            axes.set(title=f"{task}: {metric}", xlabel=f"better than the preset by ({score})")
-            axes.set_yticks(range(len(order)), order)
-            axes.grid(True, axis="x")
-        handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    figure = Figure(figsize=(9.6, 0.42 * len(order) + 1.4))
+    panels = figure.subplots(1, 2, sharey=True, sharex=True)
+    for axes, metric in zip(panels, ("deletion", "insertion"), strict=True):
+        for k, (fill, own) in enumerate(found[found["metric"] == metric].groupby("fill", sort=False)):
+            own = own.set_index("method").loc[order]
+            middle = own["advantage"]
+            place = np.arange(len(order)) + 0.22 * (1 - k)
+            ends = [middle - own["advantage_low"], own["advantage_high"] - middle]
+            look = line_style(k) | {"linestyle": "none", "label": f"{fill} fill"}
+            axes.errorbar(middle, place, xerr=ends, **look)
+        axes.axvline(0.0, color="black", linewidth=1.0)
+        axes.set(title=f"{task}: {metric}", xlabel=f"better than the preset by ({score})")
+        axes.set_yticks(range(len(order)), order)
+        axes.grid(True, axis="x")
+    shared_legend(figure, panels[0], columns=3)
     return figure
 
 
@@ -277,7 +254,7 @@ def perturbations(rows: pd.DataFrame, task: str, score: str = "log-odds", rank: 
 
 
 def duels(found: pd.DataFrame) -> pd.DataFrame:
-    """By how many of the ways to measure the preset is better than each method, or worse, by the 95 % interval.
+    """How often the preset is better or worse than each method, by the 95 % interval, over the ways to measure.
 
     Args:
         found: of `perturbations`.
@@ -326,6 +303,7 @@ def metric_agreement(rows: pd.DataFrame, specificity: pd.DataFrame, task: str, r
     return rank_agreement(wide, {name: not name.startswith("deletion") for name in wide.columns})
 
 
+@styled
 def agreement_figure(tables: Mapping[str, pd.DataFrame]) -> Figure:
     """Rank agreement between metrics, one panel a task.
 
@@ -337,15 +315,14 @@ def agreement_figure(tables: Mapping[str, pd.DataFrame]) -> Figure:
         >>> agreement_figure({"digits": agreement}).axes[0].get_title()
         'digits'
     """
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(2.7 * len(tables) + 2.6, 3.4))
-        panels = np.atleast_1d(figure.subplots(1, len(tables)))
-        for axes, (task, table) in zip(panels, tables.items(), strict=True):
-            image = axes.imshow(table, cmap=COLOUR_MAPS["signed"], vmin=-1, vmax=1)
-            axes.set_title(task)
-            numbers = [str(place) for place in range(1, len(table) + 1)]
-            named = [f"{name}  {place}" for place, name in zip(numbers, table.index, strict=True)]
-            axes.set_xticks(range(len(table)), numbers)
-            axes.set_yticks(range(len(table)), named if axes is panels[0] else numbers)
-        figure.colorbar(image, ax=list(panels), label="rank correlation over the methods", shrink=0.8)
+    figure = Figure(figsize=(2.7 * len(tables) + 2.6, 3.4))
+    panels = np.atleast_1d(figure.subplots(1, len(tables)))
+    for axes, (task, table) in zip(panels, tables.items(), strict=True):
+        image = axes.imshow(table, cmap=COLOUR_MAPS["signed"], vmin=-1, vmax=1)
+        axes.set_title(task)
+        numbers = [str(place) for place in range(1, len(table) + 1)]
+        named = [f"{name}  {place}" for place, name in zip(numbers, table.index, strict=True)]
+        axes.set_xticks(range(len(table)), numbers)
+        axes.set_yticks(range(len(table)), named if axes is panels[0] else numbers)
+    figure.colorbar(image, ax=list(panels), label="rank correlation over the methods", shrink=0.8)
     return figure

@@ -8,7 +8,6 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
-import matplotlib as mpl
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
@@ -31,7 +30,7 @@ from helpers.saliency import (
 )
 from helpers.show.landscapes import level_sets, score_along
 from helpers.show.maps import maps_beside
-from helpers.show.style import COLOURS, STYLE
+from helpers.show.style import COLOURS, STYLE, styled
 from helpers.zoo.toys import Toy
 
 # How much darker than white a block's map may get: its strongest places, not one outlier, set the scale.
@@ -66,13 +65,13 @@ def tangent_misses(toy: Toy, way: float) -> tuple[float, float]:
 
 
 def part_of_the_way(toy: Toy, way: float) -> Figure:
-    """The tangent and the function, where only a part of the change to the toy's level is asked for.
+    """The tangent beside the function, where only a part of the change to the toy's level is asked for.
 
     Args:
         toy, way: as in `tangent_misses`.
 
     Returns:
-        With two features the level lines, with three the score along two ways. The title tells the two misses.
+        With two features the level lines, with three the score along two ways. The title gives the two misses.
 
     Raises:
         ValueError: a way that is not above 0.
@@ -105,7 +104,7 @@ def flow_in_steps(toy: Toy, steps: int, way: float = 1.0) -> Figure:
         way: part of the change to the toy's level that is asked for, above 0.
 
     Returns:
-        The level lines and the way. The title tells residual, completeness error, and gradients.
+        The level lines and the way. The title gives residual, completeness error, and gradients.
 
     Raises:
         ValueError: a toy without an extent to draw, a way that is not above 0, steps below 1.
@@ -137,18 +136,17 @@ def flow_in_units(
     extent: tuple[float, float, float, float],
     steps: int = 16,
 ) -> Figure:
-    """The flow to the boundary where the second of two features is cheap or dear, beside the Euclidean one.
+    """The flow to the boundary where one of two features is cheap or expensive to move, beside the Euclidean.
 
     Args:
         score: (n,) or (n, 1) of inputs (n, 2); the boundary is at 0.
         point: the input, (1, 2).
-        stretch: how far the second feature moves at the cost at which the first moves by 1, above 0; 1 is
-            Euclidean.
+        stretch: how far the second feature moves at the cost of moving the first by 1, above 0; 1 is Euclidean.
         extent: left, right, bottom, top of the picture.
         steps: of both flows.
 
     Returns:
-        The level lines and both ways. The title tells each feature's contribution.
+        The level lines and both ways. The title gives each feature's contribution.
 
     Raises:
         ValueError: a stretch that is not above 0.
@@ -161,12 +159,10 @@ def flow_in_units(
     require_above_0("stretch", stretch)
     units = torch.tensor([1.0, float(stretch)], dtype=point.dtype)
     geometries = {"Euclidean": Euclidean(), f"x2 counted in units of {stretch:.2g}": Scaled(units)}
-    runs = {
-        name: NonlinearSaliency(_column(score), Logit(), geometry=geometry, path=Flow(steps)).explain(
-            point, level=0.0, trace=True
-        )
-        for name, geometry in geometries.items()
-    }
+    runs = {}
+    for name, geometry in geometries.items():
+        member = NonlinearSaliency(_column(score), Logit(), geometry=geometry, path=Flow(steps))
+        runs[name] = member.explain(point, level=0.0, trace=True)
     shares = {name: run.contribution[0].tolist() for name, run in runs.items()}
     lines = [f"{name}: x1 brings {one:.2f}, x2 brings {two:.2f}" for name, (one, two) in shares.items()]
     ways = {name: run.path_points[:, 0] for name, run in runs.items()}
@@ -174,6 +170,7 @@ def flow_in_units(
     return _titled(figure, "\n".join(["The flow to the boundary", *lines]))
 
 
+@styled
 def one_feature_moved(
     score: Callable[[Tensor], Tensor],
     point: Tensor,
@@ -196,10 +193,10 @@ def one_feature_moved(
         score_name, unit: for the axes.
 
     Returns:
-        One axes; the title tells what the model says and what the tangent promised at the change.
+        One axes; the title gives what the model says and what the tangent promised at the change.
 
     Raises:
-        ValueError: a feature that is not among the names (tells them), a change beyond the reach.
+        ValueError: a feature that is not among the names, a change beyond the reach.
 
     Example:
         >>> square = lambda x: x.square().sum(1)
@@ -223,24 +220,23 @@ def one_feature_moved(
     with torch.no_grad():
         real = score(moved).flatten()
     promised = real[-2] + slopes[0, index] * moves
-    with mpl.rc_context(STYLE):
-        fact, promise = COLOURS[:2]
-        figure = Figure(figsize=(6.4, 3.4))
-        axes = figure.subplots()
-        axes.plot(moves[:-2], promised[:-2], "--", color=promise, label="the tangent's promise")
-        axes.plot(moves[:-2], real[:-2], color=fact, label="the model")
-        axes.plot([change, change], [promised[-1], real[-1]], color="0.5", linewidth=1)
-        axes.plot([change], [promised[-1]], "o", color=promise, markerfacecolor="white")
-        axes.plot([change], [real[-1]], "o", color=fact)
-        axes.plot([0.0], [real[-2]], "*", color="black", markersize=11, label="input")
-        axes.axhline(0.0, color="black", linewidth=0.8, linestyle=":", label="even odds")
-        # The model sets the scale: a promise that leaves it is seen to leave.
-        low, high = min(real.min().item(), 0.0), max(real.max().item(), 0.0)
-        margin = 0.15 * (high - low) + 1e-6
-        axes.set_ylim(low - margin, high + margin)
-        axes.set_xlabel(f"change of {feature}" + (f" ({unit})" if unit else ""))
-        axes.set_ylabel(score_name)
-        axes.legend(loc="best")
+    fact, promise = COLOURS[:2]
+    figure = Figure(figsize=(6.4, 3.4))
+    axes = figure.subplots()
+    axes.plot(moves[:-2], promised[:-2], "--", color=promise, label="the tangent's promise")
+    axes.plot(moves[:-2], real[:-2], color=fact, label="the model")
+    axes.plot([change, change], [promised[-1], real[-1]], color="0.5", linewidth=1)
+    axes.plot([change], [promised[-1]], "o", color=promise, markerfacecolor="white")
+    axes.plot([change], [real[-1]], "o", color=fact)
+    axes.plot([0.0], [real[-2]], "*", color="black", markersize=11, label="input")
+    axes.axhline(0.0, color="black", linewidth=0.8, linestyle=":", label="even odds")
+    # The model sets the scale: a promise that leaves it is seen to leave.
+    low, high = min(real.min().item(), 0.0), max(real.max().item(), 0.0)
+    margin = 0.15 * (high - low) + 1e-6
+    axes.set_ylim(low - margin, high + margin)
+    axes.set_xlabel(f"change of {feature}" + (f" ({unit})" if unit else ""))
+    axes.set_ylabel(score_name)
+    axes.legend(loc="best")
     title = f"{feature} moved by {change:+.2f}\n"
     return _titled(figure, title + f"{score_name} {real[-1]:.2f}; the tangent promised {promised[-1]:.2f}")
 
@@ -323,18 +319,15 @@ class AtEveryDepth:
         options = {"percentile": PERCENTILE, "label": "support (logit)", "size": 2.4}
         return _titled(maps_beside(self.image[0], maps, **options), title)
 
-    def _at(self, depth: int) -> tuple[dict[str, Tensor], float]:
+    def _at(self, depth: int) -> tuple[dict[str, Tensor], dict[str, float]]:
         if isinstance(depth, bool) or depth not in range(len(self.places)):
             raise ValueError(f"depth: expected an integer from 0 to {len(self.places) - 1}; got {depth!r}.")
         if depth not in self._kept:
             place = self.places[self.names[depth]]
-            paths = {"linear": StraightTangent(), "nonlinear": Straight(self.steps)}
-            runs = {
-                name: NonlinearSaliency(self.model, Logit(), place, path=path).explain(
-                    self.image, self.target
-                )
-                for name, path in paths.items()
-            }
+            runs = {}
+            for name, path in (("linear", StraightTangent()), ("nonlinear", Straight(self.steps))):
+                member = NonlinearSaliency(self.model, Logit(), place, path=path)
+                runs[name] = member.explain(self.image, self.target)
             change = (runs["linear"].score_end - runs["linear"].score_start).abs().item()
             change = max(change, torch.finfo(torch.float32).tiny)
             missed = {name: run.completeness_error.abs().item() / change for name, run in runs.items()}
@@ -364,12 +357,12 @@ def _column(score: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
 
 
 def _tiny(value: Tensor) -> str:
-    """A number that may be round-off: 0 where nobody would see more."""
+    """A number, 0 where it is round-off."""
     return f"{value.item():.2g}" if abs(value.item()) >= 1e-9 else "0"
 
 
 def _titled(figure: Figure, title: str) -> Figure:
     """The figure with a title above everything; also its label, which a live panel takes as its description."""
-    figure.suptitle(title, fontsize=STYLE["axes.titlesize"])
+    figure.suptitle(title, fontsize=STYLE["axes.titlesize"], parse_math=False)
     figure.set_label(title.replace("\n", "; "))
     return figure

@@ -1,4 +1,4 @@
-"""Tables: a kernel machine for any number of classes, features moved one after another, all patients at once.
+"""Tables: a change in raw units, features moved one after another, all patients at once.
 
 An order of features is judged by moving them: the features of each row are set to those of another point, one
 after another in that order, and the model is looked at after each. What really drives a score takes it to the
@@ -8,7 +8,6 @@ level in few moves.
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import torch
@@ -16,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from helpers.show.style import COLOUR_MAPS, COLOURS, MARKERS, STYLE, line_style
+from helpers.show.style import COLOUR_MAPS, COLOURS, STYLE, as_numbers, line_style, styled
 from helpers.zoo.datasets import Split
 
 
@@ -26,7 +25,7 @@ def change_table(split: Split, before: Tensor, after: Tensor, largest: int | Non
     Args:
         split: its mean and std undo the standardisation.
         before, after: standardised, (n,) or (1, n).
-        largest: keep only so many features, those that change most in standard deviations; None: all.
+        largest: keep only this many features, those that change most in standard deviations; None: all.
 
     Returns:
         Index: the features' names, the largest change first. Columns: before, after, change (raw units) and
@@ -174,11 +173,12 @@ def _checked_order(inputs: Tensor, ends: Tensor, order: Tensor) -> Tensor:
     ):
         raise ValueError(
             f"order: expected a permutation of 0 to {features - 1}, one for all or one for each of the "
-            f"{len(inputs)} rows; got a tensor of shape {tuple(order.shape)} that is none."
+            f"{len(inputs)} rows; got a tensor of shape {tuple(order.shape)} that is not one."
         )
     return order.expand_as(inputs)
 
 
+@styled
 def moving_figure(
     panels: Mapping[str, Mapping[str, Tensor]],
     level: float = 0.0,
@@ -191,7 +191,7 @@ def moving_figure(
         panels: title -> name of the order -> scores (n + 1,).
         level: drawn as a line.
         score_name: of the vertical axis.
-        shown: draw only the first so many moves; None: all.
+        shown: draw only this many moves, the first ones; None: all.
 
     Raises:
         ValueError: no panel.
@@ -205,33 +205,25 @@ def moving_figure(
     """
     if not panels:
         raise ValueError("panels: expected at least one; got none.")
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(1.6 + 3.2 * len(panels), 4.0))
-        row = figure.subplots(1, len(panels), squeeze=False)[0]
-        names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
-        for axes, (title, lines) in zip(row, panels.items(), strict=True):
-            axes.axhline(level, color="black", linewidth=1.2)
-            for name, scores in lines.items():
-                k = names.index(name)
-                heights = (
-                    torch.as_tensor(scores).detach().cpu().numpy()[: None if shown is None else shown + 1]
-                )
-                axes.plot(
-                    range(len(heights)),
-                    heights,
-                    **line_style(k),
-                    markersize=4,
-                    label=name,
-                )
-            axes.set(title=title, xlabel="features moved")
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-            axes.grid(True)
-        row[0].set_ylabel(score_name)
-        handles = {h.get_label(): h for axes in row for h in axes.get_lines() if h.get_label() in names}
-        figure.legend(handles=list(handles.values()), loc="outside lower center", ncols=4, frameon=False)
+    figure = Figure(figsize=(1.6 + 3.2 * len(panels), 4.0))
+    row = figure.subplots(1, len(panels), squeeze=False)[0]
+    names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
+    for axes, (title, lines) in zip(row, panels.items(), strict=True):
+        axes.axhline(level, color="black", linewidth=1.2)
+        for name, scores in lines.items():
+            k = names.index(name)
+            heights = as_numbers(scores)[: None if shown is None else shown + 1]
+            axes.plot(range(len(heights)), heights, **line_style(k), markersize=4, label=name)
+        axes.set(title=title, xlabel="features moved")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(True)
+    row[0].set_ylabel(score_name)
+    handles = {h.get_label(): h for axes in row for h in axes.get_lines() if h.get_label() in names}
+    figure.legend(handles=list(handles.values()), loc="outside lower center", ncols=4, frameon=False)
     return figure
 
 
+@styled
 def patients_figure(
     values: Tensor,
     scores: Tensor,
@@ -248,7 +240,7 @@ def patients_figure(
         values: maps, (N, n).
         scores: (N,).
         feature_names: n names.
-        largest: draw only so many features, those with the largest mean magnitude; None: all. The largest
+        largest: draw only this many features, those with the largest mean magnitude; None: all. The largest
             stands on top.
         marked: bool, (N,): examples that get a cross (for example those that are classified wrongly).
         value_label: of the colour bar, with its unit.
@@ -265,8 +257,7 @@ def patients_figure(
         >>> [label.get_text() for label in figure.axes[1].get_yticklabels()]  # the larger one on top
         ['radius', 'texture']
     """
-    heights = torch.as_tensor(values).detach().double().cpu().numpy()
-    line = torch.as_tensor(scores).detach().double().cpu().numpy()
+    heights, line = as_numbers(values), as_numbers(scores)
     if heights.ndim != 2 or line.shape != heights.shape[:1] or heights.shape[1] != len(feature_names):
         raise ValueError(
             f"values, scores: expected shapes (N, {len(feature_names)}) and (N,); got {heights.shape} and "
@@ -278,32 +269,25 @@ def patients_figure(
     rows = np.argsort(-np.abs(heights).mean(axis=0), kind="stable")[:largest]
     picture = heights[np.ix_(columns, rows)].T
     limit = max(float(np.percentile(np.abs(picture), percentile)), np.finfo(float).tiny)
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(8.6, 1.9 + 0.19 * len(rows)))
-        above, below = figure.subplots(2, 1, sharex=True, height_ratios=[1.3, max(0.19 * len(rows), 1)])
-        places = np.arange(len(line))
-        above.axhline(0, color="black", linewidth=0.8)
-        above.plot(places, line[columns], color=COLOURS[0], drawstyle="steps-mid")
-        if marked is not None:
-            crossed = np.asarray(torch.as_tensor(marked).cpu(), dtype=bool)[columns]
-            above.plot(
-                places[crossed],
-                line[columns][crossed],
-                linestyle="none",
-                marker="X",
-                markersize=7,
-                color=COLOURS[1],
-                markeredgecolor="white",
-            )
-        above.set(ylabel=textwrap.fill(score_label, 14))
-        above.grid(True)
-        mesh = below.imshow(picture, cmap=COLOUR_MAPS["signed"], vmin=-limit, vmax=limit, aspect="auto")
-        below.set_yticks(range(len(rows)), [feature_names[i] for i in rows])
-        below.set(xlabel=f"examples, ordered by their {score_label}")
-        figure.colorbar(mesh, ax=below, label=value_label, extend="both", fraction=0.03, pad=0.01)
+    figure = Figure(figsize=(8.6, 1.9 + 0.19 * len(rows)))
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[1.3, max(0.19 * len(rows), 1)])
+    places = np.arange(len(line))
+    above.axhline(0, color="black", linewidth=0.8)
+    above.plot(places, line[columns], color=COLOURS[0], drawstyle="steps-mid")
+    if marked is not None:
+        crossed = as_numbers(marked).astype(bool)[columns]
+        cross = {"marker": "X", "markersize": 7, "color": COLOURS[1], "markeredgecolor": "white"}
+        above.plot(places[crossed], line[columns][crossed], linestyle="none", **cross)
+    above.set(ylabel=textwrap.fill(score_label, 14))
+    above.grid(True)
+    mesh = below.imshow(picture, cmap=COLOUR_MAPS["signed"], vmin=-limit, vmax=limit, aspect="auto")
+    below.set_yticks(range(len(rows)), [feature_names[i] for i in rows])
+    below.set(xlabel=f"examples, ordered by their {score_label}")
+    figure.colorbar(mesh, ax=below, label=value_label, extend="both", fraction=0.03, pad=0.01)
     return figure
 
 
+@styled
 def scatter_figure(
     panels: Mapping[str, tuple[Tensor, Tensor]],
     x_label: str,
@@ -332,23 +316,15 @@ def scatter_figure(
         raise ValueError("panels: expected at least one, each with as many x as y.")
     columns = columns or len(panels)
     rows = -(-len(panels) // columns)
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(0.6 + size * columns, 0.5 + 0.85 * size * rows))
-        grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
-        for k, (axes, (title, (x, y))) in enumerate(zip(grid, panels.items(), strict=False)):
-            axes.plot(
-                torch.as_tensor(x).detach().cpu().numpy(),
-                torch.as_tensor(y).detach().cpu().numpy(),
-                linestyle="none",
-                marker=MARKERS[k // columns % len(MARKERS)],
-                markersize=4,
-                color=COLOURS[k // columns % len(COLOURS)],
-                alpha=0.6,
-            )
-            axes.set_title(title)
-            axes.grid(True)
-        for axes in grid[len(panels) :]:
-            axes.set_visible(False)
-        figure.supxlabel(x_label, fontsize=STYLE["axes.labelsize"])
-        figure.supylabel(y_label, fontsize=STYLE["axes.labelsize"])
+    figure = Figure(figsize=(0.6 + size * columns, 0.5 + 0.85 * size * rows))
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
+    for k, (axes, (title, (x, y))) in enumerate(zip(grid, panels.items(), strict=False)):
+        dots = line_style(k // columns) | {"linestyle": "none", "markersize": 4, "alpha": 0.6}
+        axes.plot(as_numbers(x), as_numbers(y), **dots)
+        axes.set_title(title)
+        axes.grid(True)
+    for axes in grid[len(panels) :]:
+        axes.set_visible(False)
+    figure.supxlabel(x_label, fontsize=STYLE["axes.labelsize"])
+    figure.supylabel(y_label, fontsize=STYLE["axes.labelsize"])
     return figure

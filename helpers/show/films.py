@@ -41,7 +41,7 @@ def film_strip(
     size: float = 1.8,
     title: str = "",
 ) -> Figure:
-    """The input as it travels from the start to the level, the score under every frame.
+    """The points of a path as pictures, from the input to the level, with the score under each.
 
     Args:
         explanation: of images with one or three channels, explained at the input, with ``trace=True``.
@@ -67,71 +67,45 @@ def film_strip(
 
     Example:
         >>> import torch
-        >>> from helpers.saliency import NonlinearSaliency
-        >>> from helpers.saliency import Logit
+        >>> from helpers.saliency import Logit, NonlinearSaliency
         >>> model = lambda x: x.flatten(1).sum(1, keepdim=True)
         >>> inputs = torch.full((1, 1, 4, 4), 0.5)
         >>> run = NonlinearSaliency(model, Logit()).explain(inputs, level=4.0, trace=True)
         >>> [axes.get_xlabel() for axes in film_strip(run, frames=3, changes=False).axes]  # scores on the way
         ['8.00', '6.00', '4.00']
     """
-    if explanation.path_points is None:
-        raise ValueError("explanation: expected one with its path; call explain(..., trace=True).")
-    points, scores = explanation.path_points, explanation.path_scores
-    _require_example(explanation, example)
+    way = _recorded("explanation", explanation, example)
     if isinstance(frames, bool) or not isinstance(frames, int) or frames < 2:
         raise ValueError(f"frames: expected an integer of at least 2; got {frames!r}.")
-    way = points[:, example].detach().cpu()
     if way.ndim != 4 or way.shape[1] not in (1, 3):
         raise ValueError(
             "explanation: expected the path of images with one or three channels, (T, N, C, H, W); got "
-            f"{tuple(points.shape)}. A path at a layer is no film: explain at the input."
+            f"{tuple(explanation.path_points.shape)}. A path at a layer is no film: explain at the input."
         )
-    chosen = _evenly(way, frames)
+    chosen = _evenly(way.cpu(), frames)
     scores = (
-        scores[chosen, example].detach().cpu()
-        if function is None
-        else scores_at(function, points[chosen, example].detach())
+        explanation.path_scores[chosen, example] if function is None else scores_at(function, way[chosen])
     )
-    way, scores = way[chosen], scores.tolist()
+    way = way[chosen].cpu()
     pixels = (way if to_image is None else to_image(way)).detach().double()
     cut = bool((pixels.min() < -0.01) | (pixels.max() > 1.01))
-    difference = [as_plane("explanation", frame - way[0]) for frame in way]
-    limit = colour_limit(difference, percentile)
-    norm = Normalize(-limit, limit)
-
-    rows = 2 if changes and len(way) > 1 else 1
-    ratio = height_to_width(way.shape[2:])
-    width = size * len(way) + (1.3 if rows == 2 else 0.3)
     note = "values beyond [0, 1] are drawn as 0 or 1" if cut else ""
     # A narrow figure has no room for both on one line.
     heading = f"{title}\n({note})" if title and note else title or note
-    lines = len(heading.splitlines())
-    figure = Figure(figsize=(width, rows * size * ratio + 0.85 + 0.28 * lines))
+
+    rows = 2 if changes and len(way) > 1 else 1
+    width = size * len(way) + (1.3 if rows == 2 else 0.3)
+    height = rows * size * height_to_width(way.shape[2:]) + 0.85 + 0.28 * len(heading.splitlines())
+    figure = Figure(figsize=(width, height))
     grid = figure.subplots(rows, len(way), squeeze=False)
-    for k, (axes, picture, score) in enumerate(zip(grid[0], pixels.clamp(0, 1), scores, strict=True)):
-        name = _frame_name(explanation, example, end_name, k, len(way))
+    names = ["input", *[""] * (len(way) - 2), _end_name(explanation, example, end_name)][: len(way)]
+    for axes, picture, name, score in zip(grid[0], pixels.clamp(0, 1), names, scores.tolist(), strict=True):
         draw_image(axes, as_picture(picture), name)
         axes.set_xlabel(number_text(score), fontsize=LARGE)
     grid[0][0].set_ylabel(f"{score_name}:", fontsize=SMALL, rotation=0, ha="right", va="top")
     grid[0][0].yaxis.set_label_coords(-0.04, -0.045)
     if rows == 2:
-        for k, (axes, plane) in enumerate(zip(grid[1], difference, strict=True)):
-            if k == 0:
-                axes.axis("off")
-                axes.text(
-                    1.0,
-                    0.5,
-                    "change\nso far",
-                    fontsize=LARGE,
-                    ha="right",
-                    va="center",
-                    transform=axes.transAxes,
-                )
-            else:
-                draw_map(axes, plane, norm, True, plane.shape, None, size)
-        end = textwrap.fill(percentile_text(percentile).strip(), 16)
-        colour_bar(figure, norm, True, False, f"change\n{end}".strip(), percentile, 1, grid[1])
+        _draw_changes(figure, grid[1], way, percentile, size)
     if heading:
         figure.suptitle(heading, fontsize=LARGE)
     return figure
@@ -165,8 +139,7 @@ def score_path(
 
     Example:
         >>> import torch
-        >>> from helpers.saliency import NonlinearSaliency
-        >>> from helpers.saliency import Logit
+        >>> from helpers.saliency import Logit, NonlinearSaliency
         >>> model = lambda x: x.flatten(1).sum(1, keepdim=True)
         >>> inputs = torch.full((1, 1, 4, 4), 0.5)
         >>> run = NonlinearSaliency(model, Logit()).explain(inputs, level=4.0, trace=True)
@@ -177,12 +150,7 @@ def score_path(
     named = explanations if isinstance(explanations, Mapping) else {"": explanations}
     ways, levels = {}, []
     for name, explanation in named.items():
-        if explanation.path_points is None:
-            raise ValueError(
-                f"explanations: expected runs with their path; call explain(..., trace=True) for {name!r}."
-            )
-        _require_example(explanation, example)
-        ways[name] = explanation.path_points[:, example].detach()
+        ways[name] = _recorded(f"explanations[{name!r}]", explanation, example)
         levels.append(float(explanation.level[example]))
     value = as_score(score)
 
@@ -215,17 +183,31 @@ def _evenly(way: Tensor, frames: int) -> list[int]:
     return sorted({0, last} | inner)
 
 
-def _frame_name(explanation: Explanation, example: int, end_name: str | None, k: int, count: int) -> str:
-    if k == 0:
-        return "input"
-    if k < count - 1:
-        return ""
+def _end_name(explanation: Explanation, example: int, end_name: str | None) -> str:
     if end_name is not None:
         return wrapped(end_name)
-    return "end: level\nreached" if bool(explanation.converged[example]) else "end: level\nnot reached"
+    return f"end: level\n{'' if bool(explanation.converged[example]) else 'not '}reached"
 
 
-def _require_example(explanation: Explanation, example: int) -> None:
+def _draw_changes(figure: Figure, row, way: Tensor, percentile: float, size: float) -> None:
+    """What has changed since the first point (T, C, H, W), on one scale, a panel each after the first."""
+    planes = [as_plane("explanation", frame - way[0]) for frame in way]
+    limit = colour_limit(planes, percentile)
+    norm = Normalize(-limit, limit)
+    row[0].axis("off")
+    place = {"ha": "right", "va": "center", "transform": row[0].transAxes}
+    row[0].text(1.0, 0.5, "change\nso far", fontsize=LARGE, **place)
+    for axes, plane in zip(row[1:], planes[1:], strict=True):
+        draw_map(axes, plane, norm, True, plane.shape, None, size)
+    end = textwrap.fill(percentile_text(percentile).strip(), 16)
+    colour_bar(figure, norm, True, False, f"change\n{end}".strip(), percentile, 1, row)
+
+
+def _recorded(name: str, explanation: Explanation, example: int) -> Tensor:
+    """The points of one example's path, (T, ...)."""
+    if explanation.path_points is None:
+        raise ValueError(f"{name}: expected a run with its path; call explain(..., trace=True).")
     count = explanation.path_points.shape[1]
     if isinstance(example, bool) or not isinstance(example, int) or not 0 <= example < count:
         raise ValueError(f"example: expected an integer in [0, {count}); got {example!r}.")
+    return explanation.path_points[:, example].detach()

@@ -13,6 +13,11 @@ from torch import Tensor
 
 from helpers.show.style import COLOUR_MAPS, COLOURS, REFERENCE_MARK, STYLE, halo, line_style, styled
 
+STAR = {"marker": "*", "color": "black", "markeredgecolor": "white", "zorder": 7}
+BANDS = 16
+# Width of the level line where a picture has one panel, and where it has several.
+SINGLE, SEVERAL = 2.6, 2.0
+
 
 @styled
 def level_sets(
@@ -27,7 +32,7 @@ def level_sets(
     resolution: int = 161,
     title: str = "",
 ) -> Figure:
-    """A score over two features, its level line, the tangent plane's, and the ways that lead there.
+    """A score over two features, its level line, the tangent plane's, and the paths that lead there.
 
     Args:
         function: scores (n,) or (n, 1) of inputs (n, 2), differentiable at the start.
@@ -59,57 +64,30 @@ def level_sets(
     if start.numel() != 2:
         raise ValueError(f"start: expected shape (2,) or (1, 2); got {tuple(start.shape)}.")
     start = start.reshape(2)
-    left, right, bottom, top = extent
-    across = torch.linspace(left, right, resolution, dtype=start.dtype, device=start.device)
-    up = torch.linspace(bottom, top, resolution, dtype=start.dtype, device=start.device)
-    points = torch.cartesian_prod(up, across).flip(1)
-    height = scores_at(function, points).reshape(resolution, resolution) - level
-    across, up = across.cpu(), up.cpu()
-    limit = max(float(np.abs(height).max()), np.finfo(float).tiny)
-
+    ways = {name: torch.as_tensor(way).detach().cpu() for name, way in paths.items()}
+    for name, way in ways.items():
+        if way.ndim != 2 or way.shape[1] != 2:
+            raise ValueError(f"paths: expected points (T, 2) for {name!r}; got {tuple(way.shape)}.")
+    window = _window(extent, resolution, start)
+    height = _heights(function, *window) - level
     figure = Figure(figsize=(6.4, 4.6))
     axes = figure.subplots()
-    # Bands, not a smooth picture: they can be counted in grey, and the PNG stays small.
-    bands = np.linspace(-limit, limit, 16)
-    mesh = axes.contourf(
-        across, up, height, levels=bands, cmap=COLOUR_MAPS["landscape"], norm=Normalize(-limit, limit)
-    )
+    mesh = _draw_relief(axes, *window, height, _limit(height), SINGLE, fine=True)
     figure.colorbar(mesh, ax=axes, label=f"{score_name} minus level", ticks=MaxNLocator(7))
-    thin = axes.contour(across, up, height, levels=bands, colors="0.45", linewidths=0.4, linestyles="-")
-    thin.set_gid("score lines")
-    handles = []
-    if height.min() < 0 < height.max():
-        line = axes.contour(across, up, height, levels=[0], colors="black", linewidths=2.6, linestyles="-")
-        line.set_gid("level line")
-        handles.append(Line2D([], [], color="black", linewidth=2.6, label=f"level {level:.3g}"))
+    handles = [_input_handle()]
+    if _crosses(height):
+        handles.append(Line2D([], [], color="black", linewidth=SINGLE, label=f"level {level:.3g}"))
     else:
         handles.append(Line2D([], [], color="none", label=f"level {level:.3g}: not in this window"))
     if tangent:
         handles += _draw_tangent(axes, function, start, level, extent)
-    for k, (name, way) in enumerate(paths.items()):
-        style = line_style(k)
-        colour, dash, marker = style["color"], style["linestyle"], style["marker"]
-        way = torch.as_tensor(way).detach().cpu()
-        if way.ndim != 2 or way.shape[1] != 2:
-            raise ValueError(f"paths: expected points (T, 2) for {name!r}; got {tuple(way.shape)}.")
-        moves = bool((way != way[0]).any())
-        if moves:
-            axes.plot(
-                way[:, 0], way[:, 1], linestyle=dash, color=colour, linewidth=2.4, path_effects=halo(4.5)
-            )
-            axes.plot(
-                *way[-1], marker=marker, color=colour, markersize=7, markeredgecolor="white", zorder=6.5
-            )
-        shown = (
-            {**style, "linewidth": 2.4, "label": name}
-            if moves
-            else {"color": "none", "label": f"{name}: does not move"}
-        )
-        handles.append(Line2D([], [], **shown))
-    axes.plot(*start.cpu(), marker="*", color="black", markersize=15, markeredgecolor="white", zorder=7)
-    handles.insert(
-        0, Line2D([], [], color="black", marker="*", markersize=11, linestyle="none", label="input")
-    )
+    for k, (name, way) in enumerate(ways.items()):
+        if _draw_way(axes, way, line_style(k), width=2.4, glow=4.5, markersize=7):
+            handles.append(Line2D([], [], **line_style(k), linewidth=2.4, label=name))
+        else:
+            handles.append(Line2D([], [], color="none", label=f"{name}: does not move"))
+    axes.plot(*start.cpu(), **STAR, markersize=15)
+    left, right, bottom, top = extent
     # On one scale, steepest steps are seen to be perpendicular to the level lines.
     axes.set_aspect("equal" if 0.5 <= (top - bottom) / (right - left) <= 2 else "auto")
     axes.set(xlim=(left, right), ylim=(bottom, top), xlabel=names[0], ylabel=names[1], title=title)
@@ -166,44 +144,32 @@ def level_panels(
             f"{list(levels)}, {list(paths)}."
         )
     left, right, bottom, top = extent
-    across = torch.linspace(left, right, resolution, dtype=torch.float64)
-    up = torch.linspace(bottom, top, resolution, dtype=torch.float64)
-    points = torch.cartesian_prod(up, across).flip(1)
-    heights = {
-        name: scores_at(function, points).reshape(resolution, resolution) - levels[name]
-        for name, function in functions.items()
-    }
-    limit = max(max(float(np.abs(h).max()) for h in heights.values()), np.finfo(float).tiny)
-    bands = np.linspace(-limit, limit, 16)
-    labels = list(dict.fromkeys(label for ways in paths.values() for label in ways))
+    window = _window(extent, resolution, torch.empty((), dtype=torch.float64))
+    heights = {name: _heights(function, *window) - levels[name] for name, function in functions.items()}
+    limit = _limit(*heights.values())
+    labels = dict.fromkeys(label for ways in paths.values() for label in ways)
     styles = {label: line_style(k) for k, label in enumerate(labels)}
     tall = size * min((top - bottom) / (right - left), 2.0)
     figure = Figure(figsize=(size * len(functions) + 1.3, tall + 1.1))
     row = figure.subplots(1, len(functions), sharex=True, sharey=True, squeeze=False)[0]
+    if reference is not None:
+        reference = torch.as_tensor(reference).detach().cpu().reshape(2)
     for axes, (name, height) in zip(row, heights.items(), strict=True):
-        mesh = axes.contourf(
-            across, up, height, levels=bands, cmap=COLOUR_MAPS["landscape"], norm=Normalize(-limit, limit)
-        )
-        if height.min() < 0 < height.max():
-            line = axes.contour(across, up, height, levels=[0], colors="black", linewidths=2.0)
-            line.set_gid("level line")
+        mesh = _draw_relief(axes, *window, height, limit, SEVERAL)
         for label, ways in paths[name].items():
             _draw_ways(axes, name, label, ways, styles[label])
         if reference is not None:
-            axes.plot(
-                *torch.as_tensor(reference).detach().cpu().reshape(2), gid="reference", **REFERENCE_MARK
-            )
+            axes.plot(*reference, gid="reference", **REFERENCE_MARK)
         axes.set(xlim=(left, right), ylim=(bottom, top), xlabel=names[0], title=name, aspect="equal")
     row[0].set_ylabel(names[1])
     bar = {"fraction": 0.04, "pad": 0.02, "aspect": 16}
     figure.colorbar(mesh, ax=row, label=f"{score_name} minus level", ticks=MaxNLocator(5), **bar)
     handles = [
-        Line2D([], [], color="black", marker="*", markersize=11, linestyle="none", label="input"),
-        Line2D([], [], color="black", linewidth=2.0, label="level"),
+        _input_handle(),
+        *([] if reference is None else [Line2D([], [], label="reference", **REFERENCE_MARK)]),
+        Line2D([], [], color="black", linewidth=SEVERAL, label="level"),
         *(Line2D([], [], label=label, **style) for label, style in styles.items()),
     ]
-    if reference is not None:
-        handles.insert(1, Line2D([], [], label="reference", **REFERENCE_MARK))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
     return figure
 
@@ -262,7 +228,7 @@ def score_along(
         if way.shape[1:] != start.shape or not torch.allclose(way[0], start):
             raise ValueError(f"paths: expected every path to begin at the same input; {name!r} does not.")
         points = refined(way, between)
-        length = torch.cat([way.new_zeros(1), (points[1:] - points[:-1]).flatten(1).norm(dim=1)]).cumsum(0)
+        length = path_lengths(points)
         if against == "share":
             length = length / length[-1].clamp_min(torch.finfo(length.dtype).tiny)
         predicted = value + ((points - start) * gradient).flatten(1).sum(1)
@@ -301,80 +267,8 @@ def slope_at(function: Callable[[Tensor], Tensor], start: Tensor) -> tuple[Tenso
     return value.detach(), torch.zeros_like(start) if gradient is None else gradient[0]
 
 
-def _draw_ways(axes, panel: str, label: str, ways: Tensor, style: dict) -> None:
-    """Ways (T, 2) or (W, T, 2) with a star at their start and a marker at their end; one that rests: no line."""
-    ways = torch.as_tensor(ways).detach().cpu()
-    ways = ways[None] if ways.ndim == 2 else ways
-    if ways.ndim != 3 or ways.shape[2] != 2:
-        raise ValueError(
-            f"paths: expected points (T, 2) or (W, T, 2) for {label!r} in {panel!r}; got {tuple(ways.shape)}."
-        )
-    for way in ways:
-        if (way != way[0]).any():
-            line = {"color": style["color"], "linestyle": style["linestyle"], "path_effects": halo(3.5)}
-            axes.plot(way[:, 0], way[:, 1], gid=label, **line)
-            axes.plot(
-                *way[-1], color=style["color"], marker=style["marker"], markeredgecolor="white", zorder=6.5
-            )
-        size = 13 if len(ways) == 1 else 8
-        axes.plot(*way[0], marker="*", color="black", markersize=size, markeredgecolor="white", zorder=7)
-
-
-def _draw_tangent(axes, function, start: Tensor, level: float, extent) -> list[Line2D]:
-    """The tangent plane's level line (dashed) and the shortest step to it; returns handles for the legend."""
-    value, gradient = slope_at(function, start)
-    squared = float(gradient.square().sum())
-    if squared == 0:
-        return [Line2D([], [], color="none", label="gradient 0: no tangent step")]
-    end = start + (level - value) * gradient / squared
-    along = torch.stack([-gradient[1], gradient[0]])
-    grey = "0.15"
-    axes.axline(
-        end.tolist(),
-        (end + along).tolist(),
-        color=grey,
-        linestyle="--",
-        linewidth=1.6,
-        gid="tangent level line",
-    )
-    steps = torch.stack([start, end]).cpu()
-    axes.plot(
-        steps[:, 0],
-        steps[:, 1],
-        color=grey,
-        linewidth=1.8,
-        linestyle=":",
-        gid="tangent step",
-        path_effects=halo(3.5),
-    )
-    axes.plot(
-        *end.cpu(),
-        marker="o",
-        color="white",
-        markeredgecolor=grey,
-        markersize=12,
-        markeredgewidth=1.6,
-        zorder=6,
-    )
-    left, right, bottom, top = extent
-    inside = left <= end[0] <= right and bottom <= end[1] <= top
-    where = "" if inside else " (ends outside)"
-    return [
-        Line2D([], [], color=grey, linestyle="--", linewidth=1.6, label="tangent plane's level"),
-        Line2D(
-            [],
-            [],
-            color=grey,
-            linestyle=":",
-            marker="o",
-            markerfacecolor="white",
-            label=f"tangent step{where}",
-        ),
-    ]
-
-
 def refined(way: Tensor, between: int) -> Tensor:
-    """The points (T, ...) with so many more evenly spaced on each chord; chords of length 0 are left out."""
+    """The points (T, ...) and, evenly spaced on each chord, more between them; chords of length 0 are left out."""
     moved = (way[1:] != way[:-1]).flatten(1).any(1)
     starts, ends = way[:-1][moved], way[1:][moved]
     share = torch.arange(between + 1, dtype=way.dtype, device=way.device) / (between + 1)
@@ -386,3 +280,93 @@ def refined(way: Tensor, between: int) -> Tensor:
 def path_lengths(way: Tensor) -> Tensor:
     """Euclidean length from the first point to each of the points (T, ...), (T,)."""
     return torch.cat([way.new_zeros(1), (way[1:] - way[:-1]).flatten(1).norm(dim=1)]).cumsum(0)
+
+
+def _window(extent, resolution: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Coordinates across and upwards, (resolution,) each, of the type of `like`."""
+    left, right, bottom, top = extent
+    options = {"dtype": like.dtype, "device": like.device}
+    return torch.linspace(left, right, resolution, **options), torch.linspace(
+        bottom, top, resolution, **options
+    )
+
+
+def _heights(function: Callable[[Tensor], Tensor], across: Tensor, up: Tensor) -> np.ndarray:
+    """Scores on the grid, (up, across)."""
+    return scores_at(function, torch.cartesian_prod(up, across).flip(1)).reshape(len(up), len(across))
+
+
+def _limit(*heights: np.ndarray) -> float:
+    return max(*(float(np.abs(height).max()) for height in heights), np.finfo(float).tiny)
+
+
+def _crosses(height: np.ndarray) -> bool:
+    """Whether the level is within the window."""
+    return height.min() < 0 < height.max()
+
+
+def _draw_relief(axes, across, up, height: np.ndarray, limit: float, width: float, fine: bool = False):
+    """Heights in bands of colour, white at 0, and the level line if it is in the window; returns the bands."""
+    across, up = across.cpu(), up.cpu()
+    # Bands, not a smooth picture: they can be counted in grey, and the PNG stays small.
+    bands = np.linspace(-limit, limit, BANDS)
+    look = {"cmap": COLOUR_MAPS["landscape"], "norm": Normalize(-limit, limit)}
+    mesh = axes.contourf(across, up, height, levels=bands, **look)
+    if fine:
+        thin = axes.contour(across, up, height, levels=bands, colors="0.45", linewidths=0.4, linestyles="-")
+        thin.set_gid("score lines")
+    if _crosses(height):
+        line = axes.contour(across, up, height, levels=[0], colors="black", linewidths=width, linestyles="-")
+        line.set_gid("level line")
+    return mesh
+
+
+def _input_handle() -> Line2D:
+    return Line2D([], [], color="black", marker="*", markersize=11, linestyle="none", label="input")
+
+
+def _draw_way(axes, way: Tensor, style: dict, width: float, glow: float, markersize: float, gid=None) -> bool:
+    """A way (T, 2) with a marker at its end; False, and nothing drawn, if it does not move."""
+    if (way == way[0]).all():
+        return False
+    line = {"color": style["color"], "linestyle": style["linestyle"], "path_effects": halo(glow)}
+    axes.plot(*way.T, linewidth=width, gid=gid, **line)
+    end = {"color": style["color"], "marker": style["marker"], "markeredgecolor": "white"}
+    axes.plot(*way[-1], markersize=markersize, zorder=6.5, **end)
+    return True
+
+
+def _draw_ways(axes, panel: str, label: str, ways: Tensor, style: dict) -> None:
+    """Ways (T, 2) or (W, T, 2), each with a star at its start."""
+    ways = torch.as_tensor(ways).detach().cpu()
+    ways = ways[None] if ways.ndim == 2 else ways
+    if ways.ndim != 3 or ways.shape[2] != 2:
+        raise ValueError(
+            f"paths: expected points (T, 2) or (W, T, 2) for {label!r} in {panel!r}; got {tuple(ways.shape)}."
+        )
+    for way in ways:
+        _draw_way(axes, way, style, width=1.8, glow=3.5, markersize=6, gid=label)
+        axes.plot(*way[0], **STAR, markersize=13 if len(ways) == 1 else 8)
+
+
+def _draw_tangent(axes, function, start: Tensor, level: float, extent) -> list[Line2D]:
+    """The tangent plane's level line (dashed) and the shortest step to it; returns handles for the legend."""
+    value, gradient = slope_at(function, start)
+    squared = float(gradient.square().sum())
+    if squared == 0:
+        return [Line2D([], [], color="none", label="gradient 0: no tangent step")]
+    end = start + (level - value) * gradient / squared
+    along = torch.stack([-gradient[1], gradient[0]])
+    plane = {"color": "0.15", "linestyle": "--", "linewidth": 1.6}
+    step = {"color": "0.15", "linestyle": ":", "linewidth": 1.8}
+    axes.axline(end.tolist(), (end + along).tolist(), gid="tangent level line", **plane)
+    axes.plot(*torch.stack([start, end]).cpu().T, gid="tangent step", path_effects=halo(3.5), **step)
+    ring = {"marker": "o", "color": "white", "markeredgecolor": "0.15", "markeredgewidth": 1.6}
+    axes.plot(*end.cpu(), markersize=12, zorder=6, **ring)
+    left, right, bottom, top = extent
+    inside = left <= end[0] <= right and bottom <= end[1] <= top
+    named = f"tangent step{'' if inside else ' (ends outside)'}"
+    return [
+        Line2D([], [], label="tangent plane's level", **plane),
+        Line2D([], [], marker="o", markerfacecolor="white", label=named, **step),
+    ]

@@ -1,8 +1,8 @@
 """Controls beside a picture, in a notebook: `live` redraws when a control changes, and never fails silently.
 
-An exception that is raised in a widget's callback reaches no cell: Jupyter writes it to a log that nobody
-reads, and the picture stays as it was. Here every callback ends in words under the controls: that it computes,
-that the picture is new, or why there is none.
+An exception in a widget's callback reaches no cell: Jupyter writes it to a log that is hardly ever read, and the
+picture stays as it was. Here the status line below the controls always says what happened: it computes, the
+picture is new, or why there is none.
 """
 
 import base64
@@ -10,7 +10,8 @@ import html
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import ipywidgets
@@ -82,15 +83,16 @@ class Canvas(ipywidgets.VBox):
         """
         self.say("busy", "Computing …")
         started = time.perf_counter()
-        # An interrupted kernel raises KeyboardInterrupt, which is no Exception, and must not leave "busy" behind.
+        # KeyboardInterrupt is no Exception; after it, too, the line must not go on saying "busy".
         try:
-            figure = draw(**arguments)
-            if not isinstance(figure, Figure):
-                raise TypeError(f"draw: expected it to return a matplotlib Figure; got {figure!r}.")
-            described = figure.get_label()
-            value = png(figure, described)
-            if "matplotlib.pyplot" in sys.modules:
-                sys.modules["matplotlib.pyplot"].close(figure)
+            with _closing_figures():
+                figure = draw(**arguments)
+                if not isinstance(figure, Figure):
+                    raise TypeError(f"draw: expected it to return a matplotlib Figure; got {figure!r}.")
+                described = figure.get_label()
+                value = png(figure, described)
+                if "matplotlib.pyplot" in sys.modules:
+                    sys.modules["matplotlib.pyplot"].close(figure)
         except (Exception, KeyboardInterrupt) as error:
             self.fail(error)
             return False
@@ -99,11 +101,15 @@ class Canvas(ipywidgets.VBox):
         self.say("ready", f"Drawn in {time.perf_counter() - started:.1f} s.")
         return True
 
+    @property
+    def kept(self) -> str:
+        """A sentence that follows why there is no new picture: an earlier one is still shown; or ""."""
+        return " The picture is still the one before." if self.picture.png else ""
+
     def fail(self, error: BaseException) -> None:
         """Say an error in words, and keep it."""
         self.error = error
-        kept = " The picture is still the one before." if self.picture.png else ""
-        self.say("error", in_words(error) + kept)
+        self.say("error", in_words(error) + self.kept)
 
     def say(self, state: str, text: str) -> None:
         """Write the status line.
@@ -197,7 +203,7 @@ def live(draw: Callable[..., Figure], **controls: ipywidgets.Widget) -> Live:
 
 
 def in_words(error: BaseException) -> str:
-    """What happened, in one line: the message, and for what nobody expected also the type and the place.
+    """What happened, in one line: the message; for an error that is not an argument's also its type and place.
 
     Example:
         >>> in_words(ValueError("steps: expected at least 1; got 0.")), in_words(KeyError("x"))
@@ -212,3 +218,19 @@ def in_words(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}{last}{place}"
+
+
+@contextmanager
+def _closing_figures() -> Iterator[None]:
+    """The figures that are opened with pyplot in here are closed in the end; those that were open stay so."""
+
+    def opened() -> set[int]:
+        pyplot = sys.modules.get("matplotlib.pyplot")
+        return set(pyplot.get_fignums()) if pyplot else set()
+
+    before = opened()
+    try:
+        yield
+    finally:
+        for number in opened() - before:
+            sys.modules["matplotlib.pyplot"].close(number)

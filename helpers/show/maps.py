@@ -18,11 +18,13 @@ from helpers.measure.maps import pool
 from helpers.show.style import COLOUR_MAPS, STRONG, STYLE, framed, percent_text, styled, wrapped
 
 LARGE, SMALL = 14, 12
-SCALES = ("map", "row", "column", "common")
-# The greyed image keeps to these lightnesses: below, red and blue would not be told apart on it.
+# What each map is divided by before it is drawn.
+SCALES = {"map": "the map's", "row": "the row's", "column": "the method's", "common": ""}
+# The greyed image keeps to these lightnesses: on a darker one red and blue look alike.
 PALE = (0.45, 1.0)
-# What an overlay's colour bar shows as the image.
+# What the colour bar shows as the image where maps lie over one.
 MIDDLE = 0.5 * sum(PALE)
+# Squares on the longer side of a map that is too fine for a minus on every pixel.
 MARKS = 16
 
 
@@ -50,8 +52,8 @@ def map_grid(
         signed: True: diverging colours, symmetric about 0. False: the magnitude |map| on a scale from 0.
         percentile: of |map|, at which the colours end; below 100 a few large values do not blind the rest,
             and the colour bar says so.
-        scale: "common": one limit for all maps, which must then have one unit; "row": each row's maps are
-            divided by the row's limit; "map": each map is divided by its own, for maps of different units. The
+        scale: what a map is divided by before it is drawn: "map": its own limit (where, whatever the unit);
+            "row", "column": that of its row, its method; "common": one for all, for maps of one unit. The
             colour bar says so.
         label: of the colour bar, with its unit.
         outlines: one a row, a bool mask (H, W) of which the bounding box is outlined on the row's panels, or
@@ -85,67 +87,35 @@ def map_grid(
     ):
         if got not in (None, {expected}):
             raise ValueError(f"{name}: expected {expected} for {rows} x {columns} maps; got {sorted(got)}.")
-    if scale not in ("common", "row", "map"):
-        raise ValueError(f'scale: expected "common", "row" or "map"; got {scale!r}.')
-    if not 0 < percentile <= 100:
-        raise ValueError(f"percentile: expected a number in (0, 100]; got {percentile!r}.")
-
-    if not signed:
-        planes = [[None if m is None else np.abs(m) for m in row] for row in planes]
-    if scale == "common":
-        limit = colour_limit([m for row in planes for m in row if m is not None], percentile)
-    else:
-        for row in planes:
-            drawn = [m for m in row if m is not None]
-            whole = colour_limit(drawn, percentile) if drawn and scale == "row" else None
-            row[:] = [None if m is None else m / (whole or colour_limit([m], percentile)) for m in row]
-        limit = 1.0
+    planes, limit, label = _scaled(planes, signed, scale, percentile, label)
     norm = Normalize(-limit if signed else 0.0, limit)
+    cmap = COLOUR_MAPS["signed" if signed else "magnitude"]
     first = 0 if images is None else 1
     heading = 0.45 if column_labels or title else 0.15
     figure = Figure(figsize=(size * (columns + first) + 1.1, size * rows + heading))
     grid = figure.subplots(rows, columns + first, squeeze=False)
-    mesh = None
     for i, row in enumerate(planes):
-        image = None if images is None else as_picture(images[i])
-        panels = [*([image] if first else []), *row]
-        for j, (axes, panel) in enumerate(zip(grid[i], panels, strict=True)):
-            framed(axes)
-            if panel is None:
+        picture = as_picture(images[i]) if first else None
+        if first:
+            draw_image(grid[i][0], picture, interpolation="nearest")
+        for axes, plane in zip(grid[i][first:], row, strict=True):
+            if plane is None:
+                framed(axes)
                 axes.axis("off")
                 continue
-            # Pixel centres at whole numbers, as imshow has them; the image's pixels, if there is one.
-            height, width = (panel if image is None else image).shape[:2]
-            extent = (-0.5, width - 0.5, height - 0.5, -0.5)
-            if first and j == 0:
-                axes.imshow(panel, cmap=COLOUR_MAPS["image"], vmin=0, vmax=1, extent=extent)
-            else:
-                cmap = COLOUR_MAPS["signed" if signed else "magnitude"]
-                mesh = axes.imshow(panel, cmap=cmap, norm=norm, extent=extent)
-                if signed:
-                    mark_negative(axes, panel, limit, extent, size)
-            if outlines is not None and outlines[i] is not None:
-                _box(axes, outlines[i], height, width)
+            extent = draw_pixels(axes, plane, (picture if first else plane).shape, cmap=cmap, norm=norm)
+            if signed:
+                mark_negative(axes, plane, limit, extent, size)
+        if outlines is not None and outlines[i] is not None:
+            _outline([axes for axes in grid[i] if axes.images], outlines[i])
         if row_labels is not None:
             grid[i][0].set_ylabel(row_labels[i])
             grid[i][0].axis("on")
-    for j, name in enumerate([*(["image"] if first else []), *(column_labels or [""] * columns)]):
-        grid[0][j].set_title(name)
-    end = "largest value" if percentile == 100 else f"{percentile:g}th percentile"
-    if scale != "common":
-        label = f"{label}\n/ the {scale}'s {end}"
-    elif percentile < 100:
-        label = f"{label}\n(ends at {end})"
-    bar = figure.colorbar(
-        mesh,
-        ax=grid,
-        fraction=0.04,
-        pad=0.02,
-        aspect=14 + 6 * (rows - 1),
-        label=label,
-        extend=bar_ends(percentile, signed),
-    )
-    bar.ax.locator_params(nbins=5)
+    for axes, name in zip(grid[0], [*["image"][:first], *(column_labels or [""] * columns)], strict=True):
+        axes.set_title(name)
+    bar = {"fraction": 0.04, "pad": 0.02, "aspect": 14 + 6 * (rows - 1)}
+    mappable, ends = ScalarMappable(norm, cmap), bar_ends(percentile, signed)
+    figure.colorbar(mappable, ax=grid, label=label, extend=ends, **bar).ax.locator_params(nbins=5)
     if title:
         figure.suptitle(title, fontsize=STYLE["axes.titlesize"])
     return figure
@@ -180,6 +150,101 @@ def maps_beside(image: Tensor, maps: Mapping[str, Tensor], size: float = 1.9, **
     )
 
 
+@styled
+def comparison_sheet(
+    maps: Mapping[str, Sequence[Tensor]],
+    classes: Sequence[str],
+    probabilities: Sequence[float] | Tensor | None = None,
+    costs: Mapping[str, object] | None = None,
+    image: Tensor | Sequence[Tensor] | None = None,
+    over: bool = False,
+    signed: bool = True,
+    scale: str = "map",
+    percentile: float = 99.5,
+    square: int = 1,
+    label: str = "support",
+    outlines: Sequence[Tensor | None] | None = None,
+    size: float = 1.9,
+    title: str = "",
+) -> Figure:
+    """Rows of classes, columns of methods, one colour rule for all of them, and each method's cost below it.
+
+    Args:
+        maps: method -> one map a class, each (h, w) or (C, h, w), the channels of which are summed; for example
+            what ``attribute`` returns for the image repeated once a class.
+        classes: name of the class of each row.
+        probabilities: the model's, one a row, in [0, 1]; None: not shown.
+        costs: method -> text or `measure.cost.Cost`; methods that are missing get none. A `Cost` with finite
+            work gets it as a second line, in forward passes of one image.
+        image: one for all rows, (H, W), (1, H, W) or (3, H, W), values in [0, 1], drawn once, at the left; or
+            one a row; None: no image.
+        over: whether the maps lie over the greyed image: the larger the magnitude the less shines through.
+            False: they stand for themselves.
+        signed: True: diverging colours, symmetric about 0. False: magnitudes |map| from 0.
+        scale: what a map is divided by before it is drawn: "map": its own limit (where, whatever the unit);
+            "row", "column": that of its row, its method; "common": one for all, for maps of one unit. The
+            colour bar says so.
+        percentile: of |map|, which is the limit; a few large values do not blind the rest.
+        square: side in pixels of the squares over which maps are averaged before all else, as in
+            `helpers.measure.grids.grid_pointing`; single pixels of a photograph cannot be seen on a sheet anyway,
+            and make a large file. Maps that are smaller than the largest (a layer's) stay as they are.
+        label: of the colour bar.
+        outlines: one a row, a bool mask (H, W) the bounding box of which is outlined, or None.
+        size: width of a panel, in inches.
+
+    Returns:
+        An axes a panel, row by row, the image's in front (once, or once a row), and one colour bar.
+
+    Raises:
+        ValueError: nothing to draw, numbers of rows that differ, values that are not finite or no
+            probabilities, costs of unknown methods, images outside [0, 1], another scale or percentile.
+
+    Example:
+        >>> import torch
+        >>> maps = {"flow": torch.rand(2, 8, 8), "Grad-CAM": torch.rand(2, 4, 4)}  # one map a class
+        >>> options = {"probabilities": [0.75, 0.2], "costs": {"flow": "33 gradients"}}
+        >>> figure = comparison_sheet(maps, ["tabby", "tiger cat"], **options)
+        >>> [axes.get_ylabel().splitlines() for axes in figure.axes[::2][:2]]
+        [['tabby', '75 %'], ['tiger cat', '20 %']]
+    """
+    names, rows = list(maps), len(classes)
+    shared = image is None or torch.is_tensor(image) and image.ndim < 4
+    images = None if image is None else [as_picture(picture) for picture in ([image] if shared else image)]
+    one_a_class = {"probabilities": probabilities, "image": None if shared else images, "outlines": outlines}
+    _require_sheet(maps, rows, costs or {}, one_a_class)
+    if over and images is None:
+        raise ValueError("over: expected an image to lay the maps over; got none.")
+    labels = _row_labels(classes, probabilities)
+    planes = [[as_plane(f"maps[{name!r}]", maps[name][i]) for name in names] for i in range(rows)]
+    # What the panels' coordinates count: the image's pixels, or those of the largest map.
+    shape = images[0].shape[:2] if images else max((p.shape for row in planes for p in row), key=np.prod)
+    planes, limit, label = _scaled(_pooled(planes, square), signed, scale, percentile, label)
+    norm = Normalize(-limit if signed else 0.0, limit)
+
+    under = [_cost_text((costs or {}).get(name)) for name in names]
+    figure, frames = _sheet_frames(
+        rows, names, under, 0 if images is None else 1 if shared else rows, size, shape, title
+    )
+    if len(frames) > rows:
+        draw_image(frames.pop(0)[0], images[0], "image")
+    for i, (panels, row) in enumerate(zip(frames, planes, strict=True)):
+        picture = None if images is None else images[0 if shared else i]
+        if len(panels) > len(row):
+            draw_image(panels[0], picture, "image" if i == 0 else "")
+        for axes, plane in zip(panels[-len(row) :], row, strict=True):
+            draw_map(axes, plane, norm, signed, shape, picture if over else None, size)
+        if outlines is not None and outlines[i] is not None:
+            _outline(panels, outlines[i])
+        panels[0].set_ylabel(labels[i], fontsize=LARGE, rotation=0, ha="right", va="center", labelpad=8)
+    for j, (name, cost) in enumerate(zip(names, under, strict=True), start=-len(names)):
+        frames[0][j].set_title(wrapped(name), fontsize=LARGE)
+        frames[-1][j].set_xlabel(cost, fontsize=SMALL)
+    colour_bar(figure, norm, signed, over, label + _square_of(square), percentile, rows)
+    if title:
+        figure.suptitle(title, fontsize=LARGE + 1)
+    return figure
+
+
 def as_plane(name: str, saliency: Tensor) -> np.ndarray:
     """A map (H, W) as float64."""
     saliency = torch.as_tensor(saliency).detach().double().cpu()
@@ -209,14 +274,15 @@ def as_picture(image: Tensor) -> np.ndarray:
     return (image[0] if len(image) == 1 else image.permute(1, 2, 0)).numpy()
 
 
-def colour_limit(planes: list[np.ndarray], percentile: float) -> float:
+def colour_limit(planes: Sequence[np.ndarray | None], percentile: float) -> float:
     """The percentile of the magnitudes; 1 for maps that are 0 everywhere."""
-    sizes = np.abs(np.concatenate([m.reshape(-1) for m in planes]))
+    sizes = np.abs(np.concatenate([m.reshape(-1) for m in planes if m is not None]))
     # A sparse map's percentile can be 0 although the map is not: then the largest value.
     return float(np.percentile(sizes, percentile)) or float(sizes.max()) or 1.0
 
 
 def bar_ends(percentile: float, signed: bool) -> str:
+    """At which ends of a colour bar there are values beyond it."""
     if percentile == 100:
         return "neither"
     return "both" if signed else "max"
@@ -225,7 +291,7 @@ def bar_ends(percentile: float, signed: bool) -> str:
 def mark_negative(axes, panel: np.ndarray, limit: float, extent, inches: float) -> None:
     """A white minus on every pixel that is strongly negative, so that a grey print keeps the sign."""
     rows, columns = (panel < -STRONG * limit).nonzero()
-    # Smaller than 5 dots the sign could not be read: then colour alone tells it.
+    # Smaller than 5 dots the sign could not be read: then there is colour alone.
     if not len(rows) or inches * STYLE["savefig.dpi"] / max(panel.shape) < 5:
         return
     across, down = (extent[1] - extent[0]) / panel.shape[1], (extent[2] - extent[3]) / panel.shape[0]
@@ -241,247 +307,132 @@ def mark_negative(axes, panel: np.ndarray, limit: float, extent, inches: float) 
     )
 
 
-def _box(axes, mask: Tensor, height: int, width: int) -> None:
-    """The bounding box of a mask (H, W)."""
-    if mask.shape != (height, width):
-        raise ValueError(f"outlines: expected masks of shape {(height, width)}; got {tuple(mask.shape)}.")
-    down, right = mask.any(1).nonzero()[:, 0], mask.any(0).nonzero()[:, 0]
-    if not len(down):
-        raise ValueError("outlines: expected masks with something inside; got an empty one.")
-    corner = (float(right[0]) - 0.5, float(down[0]) - 0.5)
-    size = float(right[-1] - right[0] + 1), float(down[-1] - down[0] + 1)
-    axes.add_patch(
-        Rectangle(
-            corner,
-            *size,
-            fill=False,
-            edgecolor="#E69F00",
-            linewidth=2.5,
-            gid="outline",
-            path_effects=[withStroke(linewidth=4, foreground="black")],
-        )
+def percentile_text(percentile: float) -> str:
+    """Where the colours end, as the last line of a colour bar's label; empty where they end at the largest."""
+    return "" if percentile == 100 else f"\n(ends at {percentile:g}th percentile)"
+
+
+def draw_pixels(axes, pixels: np.ndarray, shape: Sequence[int], **options) -> tuple[float, ...]:
+    """An array stretched over a framed panel of (H, W) pixels, centres at whole numbers; returns the extent."""
+    framed(axes)
+    extent = (-0.5, shape[1] - 0.5, shape[0] - 0.5, -0.5)
+    axes.imshow(pixels, extent=extent, **options)
+    return extent
+
+
+def draw_image(axes, picture: np.ndarray, title: str = "", interpolation: str = "auto") -> None:
+    """An image of `as_picture` on a panel of its own."""
+    look = {"cmap": COLOUR_MAPS["image"], "vmin": 0, "vmax": 1, "interpolation": interpolation}
+    draw_pixels(axes, picture, picture.shape, **look)
+    axes.set_title(title, fontsize=LARGE)
+
+
+def draw_map(axes, plane: np.ndarray, norm, signed: bool, shape, picture, inches: float) -> None:
+    """One map, stretched over a panel of (H, W) pixels, and over the greyed picture if there is one."""
+    # A map with more pixels than the panel has dots is averaged; one with fewer keeps its squares.
+    how = "auto" if max(plane.shape) > inches * STYLE["savefig.dpi"] else "nearest"
+    cmap = COLOUR_MAPS["signed" if signed else "magnitude"]
+    if picture is not None:
+        grey = picture if picture.ndim == 2 else picture @ np.array([0.2126, 0.7152, 0.0722])
+        draw_image(axes, PALE[0] + (PALE[1] - PALE[0]) * grey)
+        cmap = _veil(signed)
+    extent = draw_pixels(axes, plane, shape, cmap=cmap, norm=norm, interpolation=how)
+    if signed:
+        coarse = plane if max(plane.shape) <= 2 * MARKS else _coarse(plane)
+        mark_negative(axes, coarse, norm.vmax, extent, inches)
+
+
+def colour_bar(figure, norm, signed, over, label, percentile, rows, axes=None) -> None:
+    """A colour bar beside the axes (None: all of them); rows: of panels; over: of maps over an image."""
+    cmap = COLOUR_MAPS["signed" if signed else "magnitude"]
+    if over:
+        # As it looks over a middle grey; a bar with transparency would show the page instead.
+        colours = _veil(signed).colors
+        cmap = ListedColormap(colours[:, :3] * colours[:, 3:] + MIDDLE * (1 - colours[:, 3:]))
+    bar = figure.colorbar(
+        ScalarMappable(norm, cmap),
+        ax=figure.axes if axes is None else list(axes),
+        fraction=0.03,
+        pad=0.015,
+        aspect=16 + 6 * (rows - 1),
+        extend=bar_ends(percentile, signed),
     )
+    bar.set_label(label, fontsize=SMALL)
+    bar.ax.tick_params(labelsize=SMALL)
+    bar.ax.locator_params(nbins=5)
 
 
-@styled
-def comparison_sheet(
-    maps: Mapping[str, Sequence[Tensor]],
-    classes: Sequence[str],
-    probabilities: Sequence[float] | Tensor | None = None,
-    costs: Mapping[str, object] | None = None,
-    image: Tensor | Sequence[Tensor] | None = None,
-    over: bool = False,
-    signed: bool = True,
-    scale: str = "map",
-    percentile: float = 99.5,
-    square: int = 1,
-    label: str = "support",
-    outlines: Sequence[Tensor | None] | None = None,
-    size: float = 1.9,
-    title: str = "",
-) -> Figure:
-    """Rows of classes, columns of methods, one colour rule for all of them, and each method's cost below it.
+def height_to_width(shape: Sequence[int]) -> float:
+    """Height of a panel over its width; a very long image gets no very long panel."""
+    return min(max(shape[0] / shape[1], 0.4), 2.5)
 
-    Args:
-        maps: method -> one map a class, each (h, w) or (C, h, w), the channels of which are summed; for example
-            what ``attribute`` returns for the image repeated once a class.
-        classes: name of the class of each row.
-        probabilities: the model's, one a row, in [0, 1]; None: not shown.
-        costs: method -> text or `measure.cost.Cost`; methods that are missing get none. A `Cost` with finite
-            work gets it as a second line, in forward passes of one image.
-        image: one for all rows, (H, W), (1, H, W) or (3, H, W), values in [0, 1], drawn once, at the left; or
-            one a row; None: no image.
-        over: whether the maps lie over the image, as in `overlay`; False: they stand for themselves.
-        signed: True: diverging colours, symmetric about 0. False: magnitudes |map| from 0.
-        scale: what a map is divided by before it is drawn: "map": its own limit (where, whatever the unit);
-            "row", "column": that of its row, its method; "common": one for all, for maps of one unit. The
-            colour bar says so.
-        percentile: of |map|, which is the limit; a few large values do not blind the rest.
-        square: side in pixels of the squares over which maps are averaged before all else, as in
-            `helpers.measure.grids.grid_pointing`; single pixels of a photograph cannot be seen on a sheet anyway,
-            and make a large file. Maps that are smaller than the largest (a layer's) stay as they are.
-        label: of the colour bar.
-        outlines: one a row, a bool mask (H, W) the bounding box of which is outlined, or None.
-        size: width of a panel, in inches.
 
-    Returns:
-        An axes a panel, row by row, the image's in front (once, or once a row), and one colour bar.
-
-    Raises:
-        ValueError: nothing to draw, numbers of rows that differ, values that are not finite or no
-            probabilities, costs of unknown methods, images outside [0, 1], another scale or percentile.
-
-    Example:
-        >>> import torch
-        >>> maps = {"flow": torch.rand(2, 8, 8), "Grad-CAM": torch.rand(2, 4, 4)}  # one map a class
-        >>> options = {"probabilities": [0.75, 0.2], "costs": {"flow": "33 gradients"}}
-        >>> figure = comparison_sheet(maps, ["tabby", "tiger cat"], **options)
-        >>> [axes.get_ylabel().splitlines() for axes in figure.axes[::2][:2]]
-        [['tabby', '75 %'], ['tiger cat', '20 %']]
-    """
-    names, rows = list(maps), len(classes)
-    if not names or not rows:
+def _require_sheet(maps: Mapping, rows: int, costs: Mapping, one_a_class: Mapping) -> None:
+    if not maps or not rows:
         raise ValueError(
-            f"maps, classes: expected at least one method and one class; got {len(names)}, {rows}."
+            f"maps, classes: expected at least one method and one class; got {len(maps)}, {rows}."
         )
-    shared = image is None or torch.is_tensor(image) and image.ndim < 4
-    images = None if image is None else [as_picture(picture) for picture in ([image] if shared else image)]
-    for name, got in (
-        *((f"maps[{name!r}]", len(column)) for name, column in maps.items()),
-        ("probabilities", rows if probabilities is None else len(probabilities)),
-        ("image", rows if shared else len(images)),
-        ("outlines", rows if outlines is None else len(outlines)),
-    ):
-        if got != rows:
-            raise ValueError(f"{name}: expected {rows}, one a class; got {got}.")
-    unknown = [name for name in costs or {} if name not in maps]
+    for name, values in ({f"maps[{name!r}]": column for name, column in maps.items()} | one_a_class).items():
+        if values is not None and len(values) != rows:
+            raise ValueError(f"{name}: expected {rows}, one a class; got {len(values)}.")
+    unknown = [name for name in costs if name not in maps]
     if unknown:
-        raise ValueError(f"costs: expected methods of the maps ({', '.join(names)}); got {unknown[0]!r}.")
-    if over and images is None:
-        raise ValueError("over: expected an image to lay the maps over; got none.")
-    labels = _row_labels(classes, probabilities)
-    planes = [[as_plane(f"maps[{name!r}]", maps[name][i]) for name in names] for i in range(rows)]
-    # What the panels' coordinates count: the image's pixels, or those of the largest map.
-    shape = images[0].shape[:2] if images else max((p.shape for row in planes for p in row), key=np.prod)
-    planes, limit, colour_label = _scaled(_pooled(planes, square, signed), scale, percentile, label)
-    colour_label += _square_of(square)
-
-    first = 0 if images is None else 1
-    span = first and shared and rows > 1
-    ratio = height_to_width(shape)
-    widths = [*([1.6 if span else 1.0] if first else []), *[1.0] * len(names)]
-    heading = max(len(wrapped(name).splitlines()) for name in names) * 0.24 + (0.35 if title else 0.1)
-    under = [_cost_text((costs or {}).get(name)) for name in names]
-    footer = max(len(text.splitlines()) for text in under) * 0.22 if costs else 0.0
-    figure = Figure(figsize=(size * sum(widths) + 2.6, rows * size * ratio + heading + footer + 0.1))
-    grid = figure.add_gridspec(rows, len(widths), width_ratios=widths)
-    if span:
-        draw_image(figure.add_subplot(grid[:, 0]), images[0], "image")
-    norm = Normalize(-limit if signed else 0.0, limit)
-    for i, row in enumerate(planes):
-        picture = None if images is None else images[0 if shared else i]
-        frames = []
-        if first and not span:
-            frames.append(figure.add_subplot(grid[i, 0]))
-            draw_image(frames[0], picture, "image" if i == 0 else "")
-            if outlines is not None and outlines[i] is not None:
-                _box(frames[0], torch.as_tensor(outlines[i]).cpu(), *shape)
-        for j, plane in enumerate(row):
-            axes = figure.add_subplot(grid[i, first + j])
-            frames.append(axes)
-            draw_map(axes, plane, norm, signed, shape, picture if over else None, size)
-            if i == 0:
-                axes.set_title(wrapped(names[j]), fontsize=LARGE)
-            if i == rows - 1 and under[j]:
-                axes.set_xlabel(under[j], fontsize=SMALL)
-            if outlines is not None and outlines[i] is not None:
-                _box(axes, torch.as_tensor(outlines[i]).cpu(), *shape)
-        frames[0].set_ylabel(labels[i], fontsize=LARGE, rotation=0, ha="right", va="center", labelpad=8)
-    colour_bar(figure, norm, signed, over, colour_label, percentile, rows)
-    if title:
-        figure.suptitle(title, fontsize=LARGE + 1)
-    return figure
+        raise ValueError(f"costs: expected methods of the maps ({', '.join(maps)}); got {unknown[0]!r}.")
 
 
-@styled
-def overlay(
-    image: Tensor,
-    maps: Tensor | Mapping[str, Tensor],
-    signed: bool = True,
-    scale: str = "map",
-    percentile: float = 99.5,
-    square: int = 1,
-    label: str = "support",
-    size: float = 3.0,
-    title: str = "",
-) -> Figure:
-    """Maps over the greyed image: colour tells the sign, and the larger the magnitude the less shines through.
+def _sheet_frames(
+    rows: int, names: Sequence[str], under: Sequence[str], images: int, size: float, shape, title
+):
+    """The figure of a comparison sheet and its axes, row by row, each row's image in front.
 
-    Args:
-        image: (H, W), (1, H, W) or (3, H, W), values in [0, 1]; drawn as it is at the left.
-        maps: one map (h, w) or (C, h, w), the channels of which are summed, or name -> map. A map smaller than
-            the image (a layer's) is stretched over it.
-        signed: True: red supports, blue opposes. False: magnitudes |map|.
-        scale: "map" or "common", as in `comparison_sheet`.
-        percentile: of |map|, from which on the colour is opaque.
-        square: as in `comparison_sheet`.
-        label: of the colour bar.
-        size: width of a panel, in inches.
-
-    Returns:
-        The image's axes, one a map, and a colour bar.
-
-    Raises:
-        ValueError: as `comparison_sheet`.
-
-    Example:
-        >>> import torch
-        >>> figure = overlay(torch.rand(3, 8, 8), {"flow": torch.rand(8, 8), "Grad-CAM": torch.rand(4, 4)})
-        >>> [axes.get_title() for axes in figure.axes[:3]]
-        ['image', 'flow', 'Grad-CAM']
+    An image that is one for several rows stands across them, and is a row of its own before the others.
     """
-    named = dict(maps) if isinstance(maps, Mapping) else {"": maps}
-    if not named:
-        raise ValueError("maps: expected at least one map; got none.")
-    picture = as_picture(image)
-    planes = [[as_plane(f"maps[{name!r}]", saliency) for name, saliency in named.items()]]
-    (row,), limit, colour_label = _scaled(_pooled(planes, square, signed), scale, percentile, label)
-    colour_label += _square_of(square)
-    norm = Normalize(-limit if signed else 0.0, limit)
-    ratio = height_to_width(picture.shape)
-    figure = Figure(figsize=(size * (1 + len(row)) + 1.3, size * ratio + (0.75 if title else 0.45)))
-    axes = figure.subplots(1, 1 + len(row))
-    draw_image(axes[0], picture, "image")
-    for place, name, plane in zip(axes[1:], named, row, strict=True):
-        draw_map(place, plane, norm, signed, picture.shape[:2], picture, size)
-        place.set_title(wrapped(name, 24), fontsize=LARGE)
-    colour_bar(figure, norm, signed, True, colour_label, percentile, 1)
-    if title:
-        figure.suptitle(title, fontsize=LARGE + 1)
-    return figure
+    across = images == 1 < rows
+    widths = [*([1.6 if across else 1.0] if images else []), *[1.0] * len(names)]
+    heading = max(len(wrapped(name).splitlines()) for name in names) * 0.24 + (0.35 if title else 0.1)
+    footer = max(len(text.splitlines()) for text in under) * 0.22
+    height = rows * size * height_to_width(shape) + heading + footer + 0.1
+    figure = Figure(figsize=(size * sum(widths) + 2.6, height))
+    grid = figure.add_gridspec(rows, len(widths), width_ratios=widths)
+    frames = [[figure.add_subplot(grid[:, 0])]] if across else []
+    columns = range(1 if across else 0, len(widths))
+    return figure, frames + [[figure.add_subplot(grid[i, j]) for j in columns] for i in range(rows)]
 
 
-def _pooled(planes: list[list[np.ndarray]], square: int, signed: bool) -> list[list[np.ndarray]]:
-    """The maps averaged over squares, all but the smaller ones, and their magnitudes if the sign does not count."""
+def _pooled(planes: list[list[np.ndarray]], square: int) -> list[list[np.ndarray]]:
+    """The maps averaged over squares, all but those that are smaller than the largest."""
     require_count("square", square)
     largest = max(p.size for row in planes for p in row)
-    planes = [
+    return [
         [pool(torch.as_tensor(p), square).numpy() if p.size == largest else p for p in row] for row in planes
     ]
-    return planes if signed else [[np.abs(p) for p in row] for row in planes]
 
 
 def _scaled(
-    planes: list[list[np.ndarray]], scale: str, percentile: float, label: str
-) -> tuple[list[list[np.ndarray]], float, str]:
-    """The maps divided as the scale says, the limit of the colours, and the label that tells of both."""
+    planes: list[list[np.ndarray | None]], signed: bool, scale: str, percentile: float, label: str
+) -> tuple[list[list[np.ndarray | None]], float, str]:
+    """The maps divided as the scale says, the limit of the colours, and the colour bar's label."""
     if scale not in SCALES:
         raise ValueError(f"scale: expected one of {', '.join(SCALES)}; got {scale!r}.")
     if not 0 < percentile <= 100:
         raise ValueError(f"percentile: expected a number in (0, 100]; got {percentile!r}.")
+    if not signed:
+        planes = [[None if p is None else np.abs(p) for p in row] for row in planes]
     if scale == "common":
-        return (
-            planes,
-            colour_limit([p for row in planes for p in row], percentile),
-            label + percentile_text(percentile),
-        )
+        limit = colour_limit([p for row in planes for p in row], percentile)
+        return planes, limit, label + percentile_text(percentile)
     columns = list(zip(*planes, strict=True))
-    groups = {
+    group = {
         "map": lambda i, j: [planes[i][j]],
         "row": lambda i, j: planes[i],
-        "column": lambda i, j: list(columns[j]),
-    }[scale]
+        "column": lambda i, j: columns[j],
+    }
     scaled = [
-        [p / colour_limit(groups(i, j), percentile) for j, p in enumerate(row)]
+        [None if p is None else p / colour_limit(group[scale](i, j), percentile) for j, p in enumerate(row)]
         for i, row in enumerate(planes)
     ]
     end = "largest value" if percentile == 100 else f"{percentile:g}th percentile"
-    owner = {"map": "the map's", "row": "the row's", "column": "the method's"}[scale]
-    return scaled, 1.0, f"{label}\n/ {owner} {end}"
-
-
-def percentile_text(percentile: float) -> str:
-    return "" if percentile == 100 else f"\n(ends at {percentile:g}th percentile)"
+    return scaled, 1.0, f"{label}\n/ {SCALES[scale]} {end}"
 
 
 def _square_of(square: int) -> str:
@@ -510,43 +461,22 @@ def _cost_text(cost) -> str:
     return "\n".join(lines)
 
 
-def draw_image(axes, picture: np.ndarray, title: str) -> None:
-    framed(axes)
-    height, width = picture.shape[:2]
-    axes.imshow(
-        picture,
-        cmap=COLOUR_MAPS["image"],
-        vmin=0,
-        vmax=1,
-        extent=(-0.5, width - 0.5, height - 0.5, -0.5),
-        interpolation="auto",
-    )
-    axes.set_title(title, fontsize=LARGE)
-
-
-def draw_map(axes, plane: np.ndarray, norm, signed: bool, shape, picture, inches: float) -> None:
-    """One map, stretched over a panel of so many pixels, and over the greyed picture if there is one."""
-    framed(axes)
-    height, width = shape
-    extent = (-0.5, width - 0.5, height - 0.5, -0.5)
-    # A map with more pixels than the panel has dots is averaged; one with fewer keeps its squares.
-    how = "auto" if max(plane.shape) > inches * STYLE["savefig.dpi"] else "nearest"
-    if picture is not None:
-        grey = picture if picture.ndim == 2 else picture @ np.array([0.2126, 0.7152, 0.0722])
-        pale = PALE[0] + (PALE[1] - PALE[0]) * grey
-        axes.imshow(pale, cmap=COLOUR_MAPS["image"], vmin=0, vmax=1, extent=extent, interpolation="auto")
-        axes.imshow(plane, cmap=_veil(signed), norm=norm, extent=extent, interpolation=how)
-    else:
-        axes.imshow(
-            plane,
-            cmap=COLOUR_MAPS["signed" if signed else "magnitude"],
-            norm=norm,
-            extent=extent,
-            interpolation=how,
-        )
-    if signed:
-        coarse = plane if max(plane.shape) <= 2 * MARKS else _coarse(plane)
-        mark_negative(axes, coarse, norm.vmax, extent, inches)
+def _outline(panels: Sequence, mask: Tensor) -> None:
+    """The bounding box of a mask (H, W) on each of the panels."""
+    mask = torch.as_tensor(mask).cpu()
+    for left, right, bottom, top in (axes.images[0].get_extent() for axes in panels):
+        shape = int(bottom - top), int(right - left)
+        if mask.shape != shape:
+            raise ValueError(f"outlines: expected masks of shape {shape}; got {tuple(mask.shape)}.")
+    down, right = mask.any(1).nonzero()[:, 0], mask.any(0).nonzero()[:, 0]
+    if not len(down):
+        raise ValueError("outlines: expected masks with something inside; got an empty one.")
+    corner = (float(right[0]) - 0.5, float(down[0]) - 0.5)
+    size = float(right[-1] - right[0] + 1), float(down[-1] - down[0] + 1)
+    look = {"fill": False, "edgecolor": "#E69F00", "linewidth": 2.5, "gid": "outline"}
+    for axes in panels:
+        edge = withStroke(linewidth=4, foreground="black")
+        axes.add_patch(Rectangle(corner, *size, path_effects=[edge], **look))
 
 
 def _coarse(plane: np.ndarray) -> np.ndarray:
@@ -567,27 +497,3 @@ def _veil(signed: bool) -> ListedColormap:
         ends = COLOUR_MAPS["magnitude"](0.35 + 0.6 * share)
     ends[:, 3] = np.abs(share) ** 0.75 * 0.92
     return ListedColormap(ends, name="signed veil" if signed else "magnitude veil")
-
-
-def colour_bar(figure, norm, signed, over, label, percentile, rows, axes=None) -> None:
-    cmap = COLOUR_MAPS["signed" if signed else "magnitude"]
-    if over:
-        # As it looks over a middle grey; a bar with transparency would show the page instead.
-        colours = _veil(signed).colors
-        cmap = ListedColormap(colours[:, :3] * colours[:, 3:] + MIDDLE * (1 - colours[:, 3:]))
-    bar = figure.colorbar(
-        ScalarMappable(norm, cmap),
-        ax=figure.axes if axes is None else list(axes),
-        fraction=0.03,
-        pad=0.015,
-        aspect=16 + 6 * (rows - 1),
-        extend=bar_ends(percentile, signed),
-    )
-    bar.set_label(label, fontsize=SMALL)
-    bar.ax.tick_params(labelsize=SMALL)
-    bar.ax.locator_params(nbins=5)
-
-
-def height_to_width(shape: Sequence[int]) -> float:
-    """Height of a panel over its width; a very long image gets no very long panel."""
-    return min(max(shape[0] / shape[1], 0.4), 2.5)

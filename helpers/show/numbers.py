@@ -1,18 +1,16 @@
 """Bars, curves and points with intervals."""
 
-import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from torch import Tensor
 
 from helpers.measure.depths import LINEAR, NONLINEAR
 from helpers.measure.statistics import log_log_slope
-from helpers.show.style import COLOURS, DASHES, HATCHES, MARKERS, line_style, styled
+from helpers.show.style import COLOURS, HATCHES, as_numbers, line_style, shared_legend, styled
 
 
 @styled
@@ -46,24 +44,10 @@ def depth_curve(summary: pd.DataFrame, title: str = "") -> Figure:
     figure = Figure(figsize=(7.2, 5.4))
     top, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     lines = zip((top, top, below), (LINEAR, NONLINEAR, "residual"), (1, 0, 2), strict=True)
-    for axes, name, style in lines:
-        axes.fill_between(
-            summary.index,
-            summary[f"{name} low"],
-            summary[f"{name} high"],
-            color=COLOURS[style],
-            alpha=0.2,
-            linewidth=0,
-        )
-        axes.plot(
-            summary.index,
-            summary[name],
-            color=COLOURS[style],
-            linestyle=DASHES[style],
-            marker=MARKERS[style],
-            markersize=5,
-            label=name,
-        )
+    for axes, name, number in lines:
+        band = {"color": COLOURS[number], "alpha": 0.2, "linewidth": 0}
+        axes.fill_between(summary.index, summary[f"{name} low"], summary[f"{name} high"], **band)
+        axes.plot(summary.index, summary[name], **line_style(number), markersize=5, label=name)
         axes.grid(True)
     top.axhline(0.5, color="black", linestyle=":", linewidth=1.2, label="chance")
     top.set(ylabel="rank AUC (mean)", title=title)
@@ -97,7 +81,7 @@ def bars(
     Args:
         values: name of the method -> (n,) or (1, n), one value a feature, all in one unit.
         feature_names: n names.
-        largest: draw only so many features, those with the largest magnitude under any method, largest first;
+        largest: draw only this many features, those with the largest magnitude under any method, largest first;
             None: all, in the given order.
         label: of the horizontal axis, with its unit.
 
@@ -112,9 +96,7 @@ def bars(
     """
     if not values:
         raise ValueError("values: expected at least one method; got none.")
-    heights = {
-        name: torch.as_tensor(v).detach().double().cpu().reshape(-1).numpy() for name, v in values.items()
-    }
+    heights = {name: as_numbers(height).reshape(-1) for name, height in values.items()}
     for name, height in heights.items():
         if height.shape != (len(feature_names),) or not np.isfinite(height).all():
             raise ValueError(
@@ -128,27 +110,17 @@ def bars(
     figure = Figure(figsize=(6.4, 0.9 + len(order) * (0.12 + 0.16 * len(heights))))
     axes = figure.subplots()
     thickness = 0.8 / len(heights)
-    for k, ((name, height), colour, hatch) in enumerate(
-        zip(heights.items(), itertools.cycle(COLOURS), itertools.cycle(HATCHES), strict=False)
-    ):
+    for k, (name, height) in enumerate(heights.items()):
         place = np.arange(len(order)) + (k - (len(heights) - 1) / 2) * thickness
-        axes.barh(
-            place,
-            height[order],
-            thickness,
-            color=colour,
-            hatch=hatch,
-            edgecolor="white",
-            linewidth=0,
-            label=name,
-        )
+        look = {"color": COLOURS[k % len(COLOURS)], "hatch": HATCHES[k % len(HATCHES)]}
+        axes.barh(place, height[order], thickness, edgecolor="white", linewidth=0, label=name, **look)
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set_yticks(range(len(order)), [feature_names[i] for i in order])
     axes.invert_yaxis()
     axes.set(xlabel=label, title=title)
     axes.grid(True, axis="x")
     if len(heights) > 1:
-        figure.legend(loc="outside lower center", ncols=min(len(heights), 4), frameon=False)
+        shared_legend(figure, axes, columns=min(len(heights), 4))
     return figure
 
 
@@ -176,33 +148,28 @@ def convergence(
         >>> [text.get_text() for text in legend.get_texts()]
         ['flow: slope 2.00', 'tangent: exactly 0 everywhere']
     """
-    x = np.asarray(torch.as_tensor(sizes).detach().double().cpu())
+    x = as_numbers(sizes)
     figure = Figure(figsize=(5.4, 3.8))
     axes = figure.subplots()
     for k, (name, error) in enumerate(errors.items()):
         style = line_style(k)
-        colour, dash, marker = style["color"], style["linestyle"], style["marker"]
-        y = np.asarray(torch.as_tensor(error).detach().double().cpu())
+        y = as_numbers(error)
         kept = y > 0 if y.shape == x.shape else np.ones(1, dtype=bool)
         if kept.any():
             slope = log_log_slope(x, y)
             dropped = f", {(~kept).sum()} exact" if not kept.all() else ""
             curve = f"{name}: slope {slope:.2f}{dropped}"
-            axes.loglog(x[kept], y[kept], linestyle="none", marker=marker, color=colour)
+            axes.loglog(x[kept], y[kept], **(style | {"linestyle": "none"}))
             middle = np.exp(np.log(x[kept]).mean()), np.exp(np.log(y[kept]).mean())
-            axes.loglog(
-                x[kept],
-                middle[1] * (x[kept] / middle[0]) ** slope,
-                linestyle=dash,
-                color=colour,
-                linewidth=1.2,
-            )
+            fit = middle[1] * (x[kept] / middle[0]) ** slope
+            axes.loglog(x[kept], fit, **(style | {"marker": "none"}), linewidth=1.2)
         else:
+            style["linestyle"] = "none"
             curve = f"{name}: exactly 0 everywhere"
-        axes.plot([], [], linestyle=dash if kept.any() else "none", marker=marker, color=colour, label=curve)
+        axes.plot([], [], **style, label=curve)
     axes.set(xlabel=x_label, ylabel=y_label, title=title)
     axes.grid(True)
-    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    shared_legend(figure, axes, columns=2)
     return figure
 
 
@@ -239,31 +206,19 @@ def dots_with_intervals(
     methods, parts = list(table["method"].unique()), list(table["part"].unique())
     figure = Figure(figsize=(6.8, 1.2 + len(methods) * (0.16 + 0.13 * len(parts))))
     axes = figure.subplots()
-    for k, (part, colour, marker) in enumerate(
-        zip(parts, itertools.cycle(COLOURS), itertools.cycle(MARKERS), strict=False)
-    ):
+    for k, part in enumerate(parts):
         rows = table[table["part"] == part]
-        place = [
-            methods.index(name) + (k - (len(parts) - 1) / 2) * 0.6 / len(parts) for name in rows["method"]
-        ]
+        shift = (k - (len(parts) - 1) / 2) * 0.6 / len(parts)
+        place = [methods.index(name) + shift for name in rows["method"]]
         # a mean may leave an interval without width by a rounding
         below, above = (rows["mean"] - rows["low"]).clip(lower=0), (rows["high"] - rows["mean"]).clip(lower=0)
-        axes.errorbar(
-            rows["mean"],
-            place,
-            xerr=[below, above],
-            fmt=marker,
-            color=colour,
-            markersize=6,
-            capsize=3,
-            linewidth=1.4,
-            label=part,
-        )
+        look = line_style(k) | {"linestyle": "none", "markersize": 6, "capsize": 3, "linewidth": 1.4}
+        axes.errorbar(rows["mean"], place, xerr=[below, above], label=part, **look)
     if chance is not None:
         axes.axvline(chance, color="black", linestyle="--", linewidth=1.2, label="chance")
     axes.set_yticks(range(len(methods)), methods)
     axes.set_ylim(len(methods) - 0.5, -0.5)
     axes.set(xlabel=label, title=title)
     axes.grid(True, axis="x")
-    figure.legend(loc="outside lower center", ncols=4, frameon=False)
+    shared_legend(figure, axes, columns=4)
     return figure

@@ -9,10 +9,12 @@ from collections.abc import Callable
 
 import matplotlib as mpl
 import numpy as np
+import torch
 from IPython.display import display
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
+from matplotlib.text import Text
 
 COLOUR_MAPS = {
     "signed": mpl.colormaps["RdBu_r"],
@@ -61,12 +63,20 @@ STYLE = {
 
 
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    """The same function, drawing in the style of this module and leaving the caller's as it was."""
+    """The same function, drawing in the style of this module and leaving the caller's as it was.
+
+    A `$` in a text of the figure, such as the name of a class, is drawn as it is, and starts no mathematics.
+    """
 
     @functools.wraps(draw)
     def styled(*args, **kwargs) -> Figure:
         with mpl.rc_context(STYLE):
-            return draw(*args, **kwargs)
+            figure = draw(*args, **kwargs)
+        # Not for all by STYLE: the ticks of logarithmic axes, which get their texts later, are mathematics.
+        for text in figure.findobj(Text):
+            if "$" in text.get_text():
+                text.set_parse_math(False)
+        return figure
 
     return styled
 
@@ -74,7 +84,7 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
 def line_style(number: int) -> dict:
     """Colour, dash and marker of a line, counted from 0, as keywords of matplotlib's `plot`.
 
-    All three change from line to line, so that grey prints and every eye tell them apart; from the eighth on
+    All three change from line to line, so that lines differ in a grey print and for every eye; from the eighth on
     the colours come again, with other dashes.
 
     Example:
@@ -135,31 +145,71 @@ def show(figure: Figure, alt: str) -> None:
     )
 
 
+def as_numbers(values) -> np.ndarray:
+    """Numbers of any kind (a tensor on any device, a sequence) as float64 of the same shape."""
+    return torch.as_tensor(values).detach().double().cpu().numpy()
+
+
 def halo(width: float) -> list:
+    """Path effects that put a white edge around a line."""
     return [withStroke(linewidth=width, foreground="white")]
 
 
 def framed(axes) -> None:
-    """A panel of a picture: a thin grey frame all around, no ticks."""
+    """Give a panel a thin grey frame all around, and no ticks."""
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(True)
     axes.spines[:].set_color("0.6")
 
 
-def percent_text(probability: float) -> str:
+def shared_legend(figure: Figure, axes, columns: int) -> None:
+    """One legend below all panels, of the lines of one of them."""
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=columns, frameon=False)
+
+
+def percent_text(probability: float, decimal: bool = False) -> str:
+    """A probability in per cent: whole from 10 % on, with one decimal below.
+
+    Args:
+        decimal: one decimal everywhere, and no 100 % for what is a little less.
+
+    Example:
+        >>> percent_text(0.1234), percent_text(0.1234, decimal=True), percent_text(0.99999, decimal=True)
+        ('12 %', '12.3 %', '> 99.9 %')
+    """
     if 0 < probability < 0.001:
         return "< 0.1 %"
-    return f"{100 * probability:.{0 if probability >= 0.0995 else 1}f} %"
+    if decimal and probability > 0.9995:
+        return "> 99.9 %"
+    return f"{100 * probability:.{1 if decimal or probability < 0.0995 else 0}f} %"
 
 
-def number_text(value: float) -> str:
-    """Three significant digits, whole numbers from 100 on, no minus before a zero, a dash for NaN."""
+def number_text(value: float, decimals: bool = False) -> str:
+    """Three significant digits, whole numbers from 100 on, no minus before a zero, a dash for NaN.
+
+    Args:
+        decimals: two decimals instead, and one significant digit where these would be zeros.
+
+    Example:
+        >>> [number_text(value) for value in (-7.5536, 34.316, 0.00321, 1234.5)]
+        ['−7.55', '34.3', '0.00', '1234']
+        >>> [number_text(value, decimals=True) for value in (-7.5536, 34.316, 0.00321, -1e-9)]
+        ['−7.55', '34.32', '0.003', '0']
+    """
     if not math.isfinite(value):
         return "–" if math.isnan(value) else "infinite"
-    text = f"{value:.0f}" if abs(value) >= 100 else f"{value:#.3g}" if abs(value) >= 0.01 else f"{value:.2f}"
-    text = text.rstrip(".").replace("-", "−")
-    return text.removeprefix("−") if not any(c in "123456789" for c in text) else text
+    size = abs(value)
+    if size >= 100:
+        text = f"{value:.0f}"
+    elif size >= 0.01:
+        text = f"{value:.2f}" if decimals else f"{value:#.3g}".rstrip(".")
+    elif decimals:
+        text = f"{value:.1g}" if size >= 1e-6 else "0"
+    else:
+        text = f"{size:.2f}"
+    return text.replace("-", "−")
 
 
 def wrapped(name: str, width: int = 14) -> str:
+    """The name in lines of at most `width` characters; a longer word keeps a line of its own."""
     return textwrap.fill(name, width, break_long_words=False)

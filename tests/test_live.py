@@ -71,7 +71,7 @@ class TestLive:
     def test_unexpected_error_tells_its_type_last_line_and_place(self, panel):
         panel.controls["slope"].value = 5
         assert isinstance(panel.error, RuntimeError)
-        assert "RuntimeError: out of chalk (test_widgets.py, line " in panel.status.value
+        assert "RuntimeError: out of chalk (test_live.py, line " in panel.status.value
         assert "first line" not in panel.status.value
 
     def test_an_error_in_the_first_drawing_leaves_controls_that_work(self):
@@ -127,6 +127,25 @@ class TestLive:
         panel.controls["x"].value = 1
         assert panel.error is None
         assert plt.get_fignums() == []
+
+    @pytest.mark.parametrize("name", ["raises", "returns another", "cannot be drawn"])
+    def test_figures_that_a_drawing_opens_are_closed_whatever_becomes_of_it(self, name):
+        import matplotlib.pyplot as plt
+
+        def draw(x: int) -> Figure:
+            figure = plt.figure(figsize=(1, 1))
+            if name == "raises":
+                raise RuntimeError("out of chalk")
+            if name == "cannot be drawn":
+                figure.suptitle("$$")
+                return figure
+            return line(1)
+
+        own = plt.figure()
+        panel = live(draw, x=ipywidgets.IntSlider(value=0, max=3))
+        panel.controls["x"].value = 1
+        assert (panel.error is None) == (name == "returns another")
+        assert plt.get_fignums() == [own.number], "the caller's own stays open"
 
     def test_style_of_the_caller_is_left_alone(self, panel):
         before = dict(matplotlib.rcParams)
