@@ -7,7 +7,7 @@ import pytest
 
 from helpers.bibliography import works
 from helpers.run import notebook_files
-from helpers.run.execute import committed, walk
+from helpers.run.notebook_files import committed, walk
 
 ROOT = Path(__file__).resolve().parent.parent
 HEADING = re.compile(r"^#+ References\n+", re.M)

@@ -18,8 +18,9 @@ from IPython.core.inputtransformer2 import TransformerManager
 from PIL import Image
 
 from helpers.run import notebook_files
-from helpers.run import parameters as parameters_module
-from helpers.run.execute import RunResult, check_form, run_notebook
+from helpers.run.execute import RunResult, run_notebook
+from helpers.run.form import check_form
+from helpers.run.notebook_files import Notebook
 from helpers.run.parameters import is_parameters
 from helpers.run.records import recorded
 
@@ -488,7 +489,7 @@ def test_parameters_stand_in_the_second_code_cell_one_a_line_with_help(path):
     assert tagged == [2], f"the second code cell, and only it, is tagged 'parameters'; tagged: {tagged}"
     for line in code(path)[1].source.splitlines():
         assert re.fullmatch(r"[a-z]\w* = \S.*?  # \S.*", line), f"expected name = value  # help, got {line!r}"
-    assert parameters_module.parameters(path), "no parameters"
+    assert Notebook.read(path).parameters, "no parameters"
 
 
 @walk
@@ -499,7 +500,7 @@ def test_every_parameter_is_used(path):
         for node in ast.walk(tree(cell.source))
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
     }
-    assert set(parameters_module.parameters(path)) <= names, "a parameter that nothing reads changes nothing"
+    assert set(Notebook.read(path).parameters) <= names, "a parameter that nothing reads changes nothing"
 
 
 def link_line(path: Path) -> str:
@@ -614,9 +615,7 @@ def case(cases: dict[str, Case], path: Path) -> Case:
         pytest.fail(f"tests/test_notebooks.py: {name} has no entry for {path.stem!r}: add a Case")
     found = cases[path.stem]
     assert found.numbers, f"{name}[{path.stem!r}] asserts no number"
-    defaults = {
-        parameter.name: parameter.default for parameter in parameters_module.parameters(path).values()
-    }
+    defaults = {parameter.name: parameter.default for parameter in Notebook.read(path).parameters.values()}
     unchanged = [key for key, value in found.parameters.items() if key in defaults and defaults[key] == value]
     assert not unchanged, f"{name}[{path.stem!r}] sets {unchanged[0]} to its default"
     assert found.parameters, f"{name}[{path.stem!r}] sets no parameter"
