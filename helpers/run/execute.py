@@ -7,6 +7,7 @@ parameters: `helpers.run.sweeps`.
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import textwrap
@@ -184,11 +185,12 @@ def run_notebook(
         }
         text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
         record_file(made).write_text(text, encoding="utf-8")
-        discard(destination)
-        if figures:
-            _figures_folder(made).replace(_figures_folder(destination))
-        made.replace(destination)
-        record_file(made).replace(record_file(destination))
+        with _uninterrupted():
+            discard(destination)
+            if figures:
+                _figures_folder(made).replace(_figures_folder(destination))
+            made.replace(destination)
+            record_file(made).replace(record_file(destination))
     return RunResult.read(destination)
 
 
@@ -200,8 +202,24 @@ def _as_notebook(source: str | Path | Notebook) -> Notebook:
 def _made_beside(destination: Path) -> Iterator[Path]:
     """A file of the same name in a folder of its own, to be moved from there; the folder goes in the end."""
     prefix = f".{destination.stem[:40]}-"
-    with tempfile.TemporaryDirectory(prefix=prefix, suffix=PART, dir=destination.parent) as folder:
-        yield Path(folder) / destination.name
+    folder = Path(tempfile.mkdtemp(prefix=prefix, suffix=PART, dir=destination.parent))
+    try:
+        yield folder / destination.name
+    finally:
+        with _uninterrupted():
+            shutil.rmtree(folder)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """An interrupt waits until this is done (not on Windows)."""
+    mask = getattr(signal, "pthread_sigmask", None)
+    before = mask(signal.SIG_BLOCK, {signal.SIGINT}) if mask else None
+    try:
+        yield
+    finally:
+        if mask:
+            mask(signal.SIG_SETMASK, before)
 
 
 def _write_figures(notebook: NotebookNode, name: str, folder: Path) -> list[str]:

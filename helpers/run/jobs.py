@@ -242,30 +242,31 @@ def _process(job: Job, said, begun, on_cell) -> int:
 
 def main() -> int:
     """The process of one job; returns its exit code, and says on standard error why it failed."""
-    # Kernels inherit standard output: what they print there is not a cell's end.
-    with os.fdopen(os.dup(1), "w") as cells:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        try:
-            source, destination, parameters = json.loads(sys.stdin.readline())
-            threading.Thread(target=_interrupt_when_unwanted, daemon=True).start()
-            run_notebook(
-                source,
-                destination,
-                parameters,
-                show_progress=False,
-                on_cell=lambda: print("cell", file=cells, flush=True),
-            )
-        except FileNotFoundError as error:
-            # a worker elsewhere may not have the folders of the computer that sent the job
-            reason = f"{error}. Every worker needs the notebook and the output under the same paths."
-        except OSError as error:
-            reason = f"cannot be written: {error}. Make room and give the same command again."
-        except (RuntimeError, ValueError) as error:
-            reason = str(error)
-        except KeyboardInterrupt:
-            reason = "interrupted"
-        else:
-            return 0
+    # Kernels inherit standard output: what they print there is not a cell's end. Never closed before this process
+    # ends: the one that waits takes the end of its output for that, and closes the pipe that interrupts it.
+    cells = os.dup(1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    try:
+        source, destination, parameters = json.loads(sys.stdin.readline())
+        threading.Thread(target=_interrupt_when_unwanted, daemon=True).start()
+        run_notebook(
+            source,
+            destination,
+            parameters,
+            show_progress=False,
+            on_cell=lambda: os.write(cells, b"cell\n"),
+        )
+    except FileNotFoundError as error:
+        # a worker elsewhere may not have the folders of the computer that sent the job
+        reason = f"{error}. Every worker needs the notebook and the output under the same paths."
+    except OSError as error:
+        reason = f"cannot be written: {error}. Make room and give the same command again."
+    except (RuntimeError, ValueError) as error:
+        reason = str(error)
+    except KeyboardInterrupt:
+        reason = "interrupted"
+    else:
+        return 0
     print(reason, file=sys.stderr)
     return 1
 
