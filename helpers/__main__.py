@@ -8,6 +8,8 @@ from pathlib import Path
 import click
 import yaml
 
+from helpers.files import ROOT
+
 EPILOGS = {
     "run": "Example:  python -m helpers run 04 -p score_name=margin -p 'shown=[7, 235]'",
     "sweep": "Example:  python -m helpers sweep 04 --grid flow_steps=4,8,16 --grid drop=1,2,4,8 -p grid_count=6",
@@ -34,11 +36,11 @@ def value_of(text: str):
     try:
         return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
-        raise click.BadParameter(f"{text!r} is no value in YAML ({error})") from error
+        raise click.BadParameter(f"{text!r} is not a value in YAML ({error})") from error
 
 
 def values_of(text: str) -> list:
-    """The values of a grid: parted by commas, those within brackets and quotes left alone.
+    """The values of a grid: separated by commas, except within brackets and quotes.
 
     Example:
         >>> values_of("8,16"), values_of("a,'b,c',[1, 2]")
@@ -115,15 +117,16 @@ def run(notebook, parameters, output, quiet):
     parameter that the notebook does not have, of another type or out of its range is refused before anything
     runs. Default output: build/runs/NOTEBOOK.ipynb.
     """
-    from helpers.run import execute as runs
+    from helpers.run.execute import run_notebook, shown
+    from helpers.run.notebook_files import Notebook, find
     from helpers.run.records import rounded
 
-    source = runs.find(notebook)
-    output = output or runs.ROOT / "build" / "runs" / source.name
-    result = runs.run_notebook(source, output, unique(parameters, "-p"), show_progress=not quiet)
+    source = Notebook.read(find(notebook))
+    output = output or ROOT / "build" / "runs" / source.path.name
+    result = run_notebook(source, output, unique(parameters, "-p"), show_progress=not quiet)
     for name, value in result.numbers.items():
         click.echo(f"{name}: {rounded(value, 6)}")
-    click.echo(f"{runs.shown(result.notebook)} and {result.record.name}, in {result.seconds:.1f} s")
+    click.echo(f"{shown(result.notebook)} and {result.record.name}, in {result.seconds:.1f} s")
 
 
 @cli.command(epilog=EPILOGS["sweep"])
@@ -143,7 +146,7 @@ def sweep(notebook, grid, parameters, output, workers, scheduler, quiet):
 
     Each combination leaves an executed notebook with its record and figures; all of them together one
     table.csv and one plot.png. What is whole stays: the same command, given again, runs only what is missing
-    or failed. Failures are told at the end, with cell and traceback, and the exit code is 1.
+    or failed. Failures are shown at the end, with cell and traceback, and the exit code is 1.
 
     On a cluster: start a Dask cluster whose workers have this environment and see the output folder under the
     same path, and give the address of its scheduler.
@@ -159,11 +162,11 @@ def sweep(notebook, grid, parameters, output, workers, scheduler, quiet):
       cluster = KubeCluster(name="maps", image="YOUR_IMAGE"); cluster.scale(10)
       print(cluster.scheduler_address)
     """
-    from helpers.run import execute as runs
     from helpers.run import sweeps
+    from helpers.run.notebook_files import find
 
-    source = runs.find(notebook)
-    output = output or runs.ROOT / "build" / "sweeps" / source.stem
+    source = find(notebook)
+    output = output or ROOT / "build" / "sweeps" / source.stem
     report = sweeps.sweep(
         source,
         output,
@@ -181,14 +184,14 @@ def sweep(notebook, grid, parameters, output, workers, scheduler, quiet):
 @cli.command("list", epilog=EPILOGS["list"])
 @click.argument("notebook", required=False)
 def list_(notebook):
-    """List the notebooks with their measured run time, and the parameters of each with default and help."""
-    from helpers.run import execute as runs
-    from helpers.run import parameters as parameter_cells
+    """List the notebooks with their run time, and the parameters of each with default and help."""
+    from helpers.run.notebook_files import Notebook, find, walk
 
-    for source in [runs.find(notebook)] if notebook else runs.walk(runs.ROOT / "notebooks"):
-        title, seconds = parameter_cells.head(source)
-        click.echo(click.style(source.stem, bold=True) + f"  {title}" + (f"  ({seconds})" if seconds else ""))
-        for name, parameter in parameter_cells.parameters(source).items():
+    for path in [find(notebook)] if notebook else walk():
+        source = Notebook.read(path)
+        time = f"  (about {source.seconds} s)" if source.seconds else ""
+        click.echo(click.style(path.stem, bold=True) + f"  {source.title}{time}")
+        for name, parameter in source.parameters.items():
             click.echo(f"    {name} = {parameter.default!r}  # {parameter.help}")
 
 
@@ -199,10 +202,10 @@ def list_(notebook):
 @click.option("--build", type=click.Path(path_type=Path), help="Folder for what comes out; default: build.")
 @quiet_option
 def run_all(notebooks, build, quiet):
-    """Execute all notebooks in order, with their defaults (make run)."""
-    from helpers.run import execute as runs
+    """Execute all notebooks with their defaults, as many at a time as there are cores (make run)."""
+    from helpers.run import suite
 
-    report = runs.run_all(notebooks or runs.ROOT / "notebooks", build or runs.ROOT / "build", not quiet)
+    report = suite.run_all(notebooks or ROOT / "notebooks", build or ROOT / "build", not quiet)
     click.echo(str(report))
     if report.failures:
         raise SystemExit(1)
@@ -225,29 +228,29 @@ def execute(files):
 @click.option("--check", is_flag=True, help="Only say which are not in that form.")
 def normalise(files, check):
     """Bring notebooks to normal form, without executing them; default: all."""
-    from helpers.run import execute as runs
-    from helpers.run import notebook_files
+    from helpers.run import form, notebook_files
 
     def tidy(path):
         if not check:
-            notebook_files.write(notebook_files.normalise(notebook_files.read(path)), path)
-        return runs.check_form(path)
+            notebook_files.write(form.normalise(notebook_files.read(path)), path)
+        return form.check_form(path)
 
     _each(files, tidy)
 
 
 def _each(files, what) -> None:
-    """Do something with each file; what it finds, or raises, is told, and makes the exit code 1."""
-    from helpers.run import execute as runs
+    """Do something with each file; what it finds, or raises, is said, and makes the exit code 1."""
+    from helpers.run.execute import NotebookFailed, shown
+    from helpers.run.notebook_files import committed
 
     bad = False
-    for path in files or runs.committed():
+    for path in files or committed():
         try:
             found = what(path)
-        except (runs.NotebookFailed, OSError, ValueError) as error:
+        except (NotebookFailed, OSError, ValueError) as error:
             found = [str(error)]
         for line in found:
-            click.echo(f"{runs.shown(path)}: {line}", err=True)
+            click.echo(f"{shown(path)}: {line}", err=True)
         bad = bad or bool(found)
     if bad:
         raise SystemExit(1)

@@ -11,7 +11,7 @@ from pybtex.database import Entry
 from docs.bibliography import line as line_of
 from docs.bibliography import place, works
 from helpers.run import notebook_files
-from helpers.run.execute import committed, walk
+from helpers.run.notebook_files import committed, walk
 
 ROOT = Path(__file__).resolve().parent.parent
 HEADING = re.compile(r"^#+ References\n+", re.M)

@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 from test_notebooks import FOLDER, WALK, read, walk
 
-from helpers.run import parameters as parameters_module
 from helpers.run.execute import run_notebook
+from helpers.run.notebook_files import Notebook
 from helpers.run.records import recorded
 
 CEILING = 1800  # seconds a cell: only a cell that hangs takes so long
@@ -276,7 +276,7 @@ def test_other_parameters(path, tmp_path):
     case = CASES[path.stem]
     assert case.parameters, f"CASES[{path.stem!r}] sets no parameter"
     assert case.numbers, f"CASES[{path.stem!r}] asserts no number"
-    defaults = {name: parameter.default for name, parameter in parameters_module.parameters(path).items()}
+    defaults = {name: parameter.default for name, parameter in Notebook.read(path).parameters.items()}
     unchanged = [name for name, value in case.parameters.items() if defaults.get(name, math.nan) == value]
     assert not unchanged, f"CASES[{path.stem!r}] sets {unchanged[0]} to its default"
     numbers = run_notebook(

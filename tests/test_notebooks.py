@@ -14,8 +14,8 @@ import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 
 from helpers.run import notebook_files
-from helpers.run import parameters as parameters_module
-from helpers.run.execute import check_form
+from helpers.run.form import check_form
+from helpers.run.notebook_files import Notebook
 from helpers.run.parameters import is_parameters
 from helpers.run.records import recorded
 
@@ -87,7 +87,7 @@ def test_parameters_stand_in_the_second_code_cell_one_a_line_with_help(path):
     assert tagged == [2], f"the second code cell, and only it, is tagged 'parameters'; tagged: {tagged}"
     for line in code(path)[1].source.splitlines():
         assert re.fullmatch(r"[a-z]\w* = \S.*?  # \S.*", line), f"expected name = value  # help, got {line!r}"
-    assert parameters_module.parameters(path), "no parameters"
+    assert Notebook.read(path).parameters, "no parameters"
 
 
 @walk
@@ -98,7 +98,7 @@ def test_every_parameter_is_used(path):
         for node in ast.walk(tree(cell.source))
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
     }
-    assert set(parameters_module.parameters(path)) <= names, "a parameter that nothing reads changes nothing"
+    assert set(Notebook.read(path).parameters) <= names, "a parameter that nothing reads changes nothing"
 
 
 def link_line(path: Path) -> str:

@@ -32,7 +32,8 @@ from helpers.lessons.playground import (
     slow,
     unused,
 )
-from helpers.run import notebook_files, parameters
+from helpers.run import notebook_files
+from helpers.run.notebook_files import Notebook
 from helpers.run.parameters import is_parameters
 from helpers.saliency import (
     Flow,
@@ -135,14 +136,14 @@ class TestChoice:
             allowed = f" ({about(one.name)['allowed']})" if about(one.name)["allowed"] else ""
             lines.append(f"{one.name} = {default}  # {about(one.name)['says']}{allowed}")
         assert cell.source == "\n".join(lines)
-        declared = {name: one.default for name, one in parameters.parameters(NOTEBOOK).items()}
+        declared = {name: one.default for name, one in Notebook.read(NOTEBOOK).parameters.items()}
         assert Choice(**declared) == Choice()
         assert list(declared) == NAMES
 
     @pytest.mark.parametrize("name", NAMES)
     def test_the_notebook_refuses_what_a_choice_refuses(self, name):
         """The ranges in the parameters' help are those of the fields, as `run.notebook_files` reads them."""
-        one, rule = parameters.parameters(NOTEBOOK)[name], about(name)
+        one, rule = Notebook.read(NOTEBOOK).parameters[name], about(name)
         assert (one.domain is not None) == bool(rule["allowed"])
         if rule["among"]:
             assert one.domain.choices == rule["among"]
@@ -436,7 +437,7 @@ def read_command(text: str) -> Choice:
     words = shlex.split(text)
     assert words[:5] == ["python", "-m", "helpers", "run", playground.NOTEBOOK]
     assert all(flag == "-p" for flag in words[5::2])
-    declared = parameters.parameters(NOTEBOOK)
+    declared = Notebook.read(NOTEBOOK).parameters
     values = {name: value_of(value) for name, value in (word.split("=", 1) for word in words[6::2])}
     return Choice(**{name: declared[name].accept(value) for name, value in values.items()})
 

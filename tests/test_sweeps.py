@@ -1,4 +1,4 @@
-"""Sweeps of small notebooks with real kernels: refused, kept, redone, told; here and on a Dask cluster."""
+"""Jobs of small notebooks with real kernels: refused, kept, redone, killed, told; here and on a Dask cluster."""
 
 import csv
 import json
@@ -8,40 +8,49 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
+import psutil
 import pytest
 
 from helpers import __main__ as command
 from helpers.run import notebook_files
-from helpers.run.execute import fingerprint
-from helpers.run.notebook_files import KERNELSPEC
+from helpers.run.jobs import alone_in
+from helpers.run.notebook_files import Notebook
 from helpers.run.parameters import Domain
-from helpers.run.sweeps import FileLock, comparison, sweep
+from helpers.run.sweeps import comparison, sweep
 from helpers.show.style import png
+
+# A safety net against a test that hangs, not a judgement: a busy machine is slow.
+CEILING = 1800
 
 PARAMETERS = """\
 a = 1  # a whole number (0 to 9)
 word = "x"  # a word (one of: x, y)
-rate = 0.5  # a number (above 0)
-seconds = 0.0  # to wait (at least 0)"""
+rate = 0.5  # a number (above 0)"""
 
 
 def make(path: Path, middle: str = "") -> Path:
-    """A notebook that notes each execution in the file log beside it."""
+    """A notebook that notes each execution in the file log beside it; ``gate`` is a path there, too."""
     sources = [
         "import os, pathlib, signal, time",
         PARAMETERS,
-        f"with open({str(path.with_name('log'))!r}, 'a') as log:\n    log.write(f'{{a}}{{word}}\\n')",
-        "time.sleep(seconds)",
+        f"gate = pathlib.Path({str(path.with_name('gate'))!r})",
+        "with open(gate.with_name('log'), 'a') as log:\n    log.write(f'{a}{word}\\n')",
         middle or "pass",
         "from helpers.run.records import record\nrecord(product=a * rate, word=word)",
     ]
     cells = [nbformat.v4.new_code_cell(source) for source in sources]
     cells[1].metadata["tags"] = ["parameters"]
-    notebook_files.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": KERNELSPEC}), path)
+    notebook_files.write(nbformat.v4.new_notebook(cells=cells), path)
     return path
+
+
+# A cell that waits until the test opens the gate.
+WAIT = "while not gate.exists():\n    time.sleep(0.05)"
+WAIT_UNLESS_1 = f"if a > 1:\n    {WAIT.replace(chr(10), chr(10) + '    ')}"
 
 
 def executions(path: Path) -> list[str]:
@@ -58,11 +67,17 @@ def arguments(source: Path, output: Path, *more: str) -> list[str]:
     return ["sweep", str(source), "--output", str(output), "--quiet", "--workers", "2", *more]
 
 
-def waited_for(condition, seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
+def wait_until(condition, goes_on) -> None:
+    """Wait until something has happened; in vain if what it comes from has ended."""
+    end = time.monotonic() + CEILING
     while not condition():
+        assert goes_on(), "it ended before"
         assert time.monotonic() < end, "it did not happen"
         time.sleep(0.05)
+
+
+def half_written(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.name.startswith(".") and path.name != ".lock"]
 
 
 # ---- what is asked -----------------------------------------------------------------------------------------
@@ -139,34 +154,38 @@ def test_every_combination_is_a_notebook_and_a_row_and_a_failure_loses_only_itse
     assert (output / "plot.png").read_bytes().startswith(b"\x89PNG")
     assert len(list(output.glob("tiny-*.ipynb"))) == len(list(output.glob("tiny-*.json"))) == 3
 
-    # The same command runs only what failed; a mended notebook is other code, and everything is run again.
+    # The same command runs only what failed; a mended notebook is other code, and is run again.
     assert command.main(asked) == 1
     assert "0 run, 3 kept, 1 failed" in capsys.readouterr().out
     assert executions(source) == ["1x", "1y", "2x", "2y", "2y"]
     make(source)
-    assert command.main(asked) == 0
+    assert command.main(arguments(source, output, "--grid", "a=1", "--grid", "word=x", "-p", "rate=2")) == 0
     told = capsys.readouterr().out
-    assert "3 results were made by other code" in told
-    assert "4 run, 0 kept, 0 failed" in told
+    assert "1 results were made by other code" in told
+    assert "1 run, 0 kept, 0 failed" in told
 
 
 def test_a_killed_driver_leaves_nothing_half_and_the_same_command_goes_on(tmp_path):
-    source, output = make(tmp_path / "tiny.ipynb"), tmp_path / "out"
-    asked = arguments(source, output, "--grid", "a=1,2,3,4", "-p", "seconds=0.5")
-    driver = subprocess.Popen([sys.executable, "-m", "helpers", *asked], stdout=subprocess.DEVNULL)
-    waited_for(lambda: len(list(output.glob("tiny-*.json"))) >= 1)
-    waited_for(lambda: len(executions(source)) >= 3)
-    driver.send_signal(signal.SIGKILL)
+    source, output = make(tmp_path / "tiny.ipynb", WAIT_UNLESS_1), tmp_path / "out"
+    asked = arguments(source, output, "--grid", "a=1,2,3")
+    driver = psutil.Popen([sys.executable, "-m", "helpers", *asked], stdout=subprocess.DEVNULL)
+    wait_until(lambda: list(output.glob("tiny-*.json")), lambda: driver.poll() is None)
+    wait_until(lambda: len(executions(source)) == 3, lambda: driver.poll() is None)
+    started = driver.children(recursive=True)
+    driver.kill()
     driver.wait()
-    time.sleep(3)  # the jobs see that nobody waits for them, and end
-    whole = {path.name for path in output.glob("tiny-*.json")}
-    before = executions(source)
-    assert 1 <= len(whole) < 4
+    # The jobs see that nobody waits for them any more, their kernels that they have gone.
+    assert not psutil.wait_procs(started, timeout=CEILING)[1]
+    assert len(list(output.glob("tiny-*.json"))) == 1
+    assert not half_written(output)
     assert not (output / "table.csv").exists()
+    # What a job leaves that was killed itself.
+    (output / ".tiny-killed.part").mkdir()
+    source.with_name("gate").touch()
     assert command.main(asked) == 0
-    assert len(executions(source)) == len(before) + 4 - len(whole), "only what was missing was run"
-    assert [row[:2] for row in rows(output)[1:]] == [["1", "0.5"], ["2", "1.0"], ["3", "1.5"], ["4", "2.0"]]
-    assert not [path for path in output.iterdir() if path.is_dir()], "no folder of a killed job is left"
+    assert len(executions(source)) == 5, "only what was missing was run"
+    assert [row[:2] for row in rows(output)[1:]] == [["1", "0.5"], ["2", "1.0"], ["3", "1.5"]]
+    assert not half_written(output)
 
 
 def test_a_killed_kernel_and_a_killed_process_are_told_and_the_others_kept(tmp_path, capsys):
@@ -182,33 +201,58 @@ def test_a_killed_kernel_and_a_killed_process_are_told_and_the_others_kept(tmp_p
     assert executions(source).count("3x") == 2, "a killed process gets a second attempt"
 
 
-def test_no_space_left_is_told_and_what_stands_stays(tmp_path):
+def test_no_space_left_is_told_and_what_stands_stays(tmp_path, capsys):
     source = make(tmp_path / "tiny.ipynb", "print('x' * 300_000 if a == 2 else '')")
     output = tmp_path / "out"
-    asked = arguments(source, output, "--grid", "a=1,2,3")
-    limit = 200_000
-
-    def limited() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
-
-    small = subprocess.run(
-        [sys.executable, "-m", "helpers", *asked], preexec_fn=limited, capture_output=True, text=True
-    )
-    assert small.returncode == 1, small.stderr
-    assert "a=2:" in small.stdout
-    assert "File too large" in small.stdout
-    assert "Traceback" not in small.stderr
-    assert [row[0] for row in rows(output)[1:]] == ["1", "3"]
+    asked = arguments(source, output, "--grid", "a=1,2")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, before[1]))  # the jobs inherit it
+    try:
+        assert command.main(asked) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    small = capsys.readouterr()
+    assert "a=2:\ncannot be written: " in small.out
+    assert "File too large" in small.out
+    assert "Traceback" not in small.err
+    assert [row[0] for row in rows(output)[1:]] == ["1"]
+    assert not half_written(output)
     assert command.main(asked) == 0, "with room again, the same command completes it"
-    assert [row[0] for row in rows(output)[1:]] == ["1", "2", "3"]
-    assert executions(source) == ["1x", "2x", "2x", "3x"]
+    assert [row[0] for row in rows(output)[1:]] == ["1", "2"]
+    assert executions(source) == ["1x", "2x", "2x"]
 
 
 def test_one_sweep_at_a_time_writes_to_a_folder(tmp_path):
     source = make(tmp_path / "tiny.ipynb")
-    (tmp_path / "out").mkdir()
-    with FileLock(tmp_path / "out" / ".lock"), pytest.raises(RuntimeError, match="another sweep"):
+    with alone_in(tmp_path / "out"), pytest.raises(RuntimeError, match="another command is writing"):
         sweep(source, tmp_path / "out", {"a": [1]}, show_progress=False)
+
+
+@pytest.mark.parametrize("whom", ["the command alone", "the terminal"])
+def test_an_interrupted_command_ends_all_it_started_and_leaves_nothing_half(tmp_path, whom):
+    folder, build = tmp_path / "notebooks", tmp_path / "build"
+    folder.mkdir()
+    source = make(folder / "01_quick.ipynb")
+    make(folder / "02_slow.ipynb", WAIT)
+    asked = ["run-all", "--notebooks", str(folder), "--build", str(build)]
+    driver = psutil.Popen(
+        [sys.executable, "-m", "helpers", *asked],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    wait_until((build / "01_quick.json").exists, lambda: driver.poll() is None)
+    wait_until(lambda: len(executions(source)) == 2, lambda: driver.poll() is None)
+    started = driver.children(recursive=True)
+    # Ctrl-C goes to all processes of the terminal, `kill -INT` to one.
+    (os.kill if whom == "the command alone" else os.killpg)(driver.pid, signal.SIGINT)
+    _, said = driver.communicate()
+    assert driver.returncode == 130, said
+    assert "interrupted" in said.splitlines()[-1]
+    assert "Traceback" not in said
+    assert not psutil.wait_procs(started, timeout=CEILING)[1]
+    assert sorted(path.name for path in build.iterdir()) == [".lock", "01_quick.ipynb", "01_quick.json"]
+    assert executions(source) == ["1x", "1x"], "none was begun again"
 
 
 def test_the_plot_has_a_panel_a_number_and_a_line_a_combination_of_the_others():
@@ -234,18 +278,25 @@ def cluster():
         yield found
 
 
-def test_a_cluster_gives_the_same_table_though_a_worker_is_killed(tmp_path, cluster):
-    source, here, there = make(tmp_path / "tiny.ipynb"), tmp_path / "here", tmp_path / "there"
-    grid = ["--grid", "a=1,2,3", "--grid", "word=x,y", "-p", "seconds=0.5"]
-    assert command.main(arguments(source, here, *grid)) == 0
-    remote = arguments(source, there, *grid, "--scheduler", cluster.scheduler_address)
-    driver = subprocess.Popen([sys.executable, "-m", "helpers", *remote], stdout=subprocess.PIPE, text=True)
-    waited_for(lambda: list(there.glob("tiny-*.json")))
-    os.kill(next(iter(cluster.workers.values())).pid, signal.SIGKILL)
-    told, _ = driver.communicate(timeout=120)
-    assert driver.returncode == 0, told
-    assert rows(there) == rows(here)
-    assert len(rows(there)) == 7
+def test_a_cluster_completes_the_table_though_a_worker_is_killed(tmp_path, cluster):
+    source, output = make(tmp_path / "tiny.ipynb", WAIT), tmp_path / "out"
+    grid = {"a": [1, 2], "word": ["x"]}
+    victim = next(iter(cluster.workers.values())).pid
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(
+            sweep, source, output, grid, scheduler=cluster.scheduler_address, show_progress=False
+        )
+        wait_until(lambda: executions(source) == ["1x", "2x"], lambda: not asked.done())
+        os.kill(victim, signal.SIGKILL)
+        wait_until(lambda: len(executions(source)) == 3, lambda: not asked.done())
+        source.with_name("gate").touch()
+        report = asked.result()
+    assert (report.ran, report.failures) == (2, ())
+    assert rows(output) == [
+        ["a", "word", "product", "word (number)"],
+        ["1", "x", "0.5", "x"],
+        ["2", "x", "1.0", "x"],
+    ]
 
 
 def test_a_missing_package_is_asked_for_by_name(tmp_path, monkeypatch, capsys):
@@ -266,8 +317,8 @@ def test_run_leaves_notebook_and_record(tmp_path, capsys):
     assert command.main(["run", str(source), "-p", "a=3", "-p", "word=y", "-o", str(output), "--quiet"]) == 0
     assert "product: 1.5" in capsys.readouterr().out
     record = json.loads(output.with_suffix(".json").read_text())
-    assert record["parameters"] == {"a": 3, "word": "y", "rate": 0.5, "seconds": 0.0}
-    assert record["code"] == fingerprint(source)
+    assert record["parameters"] == {"a": 3, "word": "y", "rate": 0.5}
+    assert record["code"] == Notebook.read(source).fingerprint
 
 
 def test_list_shows_parameters_and_times(capsys):

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import nn
 from torchvision import models
 
+from helpers.files import ROOT
 from helpers.lessons.your_model import (
     ImageSet,
     bring,
@@ -21,7 +22,7 @@ from helpers.lessons.your_model import (
     require_explainable,
     untrained,
 )
-from helpers.run.execute import ROOT, run_notebook
+from helpers.run.execute import run_notebook
 from helpers.zoo.classifiers import LITE0, Classifier
 from helpers.zoo.photographs import BUNDLED, photographs
 

@@ -1,55 +1,142 @@
-"""A notebook's file: read, brought to normal form, checked, its figures and errors."""
+"""Notebook files: found, read once each and passed on as a `Notebook`, written; their errors and figures."""
 
 import base64
+import difflib
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
 
-WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+from helpers.files import ROOT, package_hash, write_whole
+from helpers.run.parameters import Parameter, ParameterError, declared
+
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
-IMAGES = ("image/png", "image/jpeg")
-KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
-LANGUAGE_INFO = {"file_extension": ".py", "name": "python", "pygments_lexer": "ipython3"}
-CELL_METADATA = ("tags", "jupyter")
-_IDENTIFIER = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
-_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-# Not after a letter or a dot: the path part of an address on the web, or a relative path, is fine.
-_PATH = re.compile(
-    r"(?<![\w.:/~-])/(?:home|Users|root|work|tmp|var|usr|opt|mnt|private|builds|content)/[\w.-]+"
-    r"|(?<![A-Za-z])[A-Z]:\\+(?:Users|Windows|Temp|Program)"
-)
-_ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]{6,}")
+ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+
+
+@dataclass(frozen=True)
+class Notebook:
+    """A notebook's file as it was when it was read: run, listed and checked without reading it again.
+
+    Attributes:
+        path: the file.
+        text: its content.
+        node: the same for nbformat, cell ids as they are in the file; not to be changed.
+
+    Example:
+        >>> notebook = Notebook.read(find("02"))
+        >>> notebook.title, notebook.seconds
+        ('02 · Off on a tangent: where the plane leaves the function', 10)
+        >>> list(notebook.parameters)
+        ['way', 'draws', 'seed']
+    """
+
+    path: Path
+    text: str = field(repr=False)
+    node: NotebookNode = field(repr=False)
+
+    @classmethod
+    def read(cls, path: str | Path) -> "Notebook":
+        """The notebook in a file.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file is not a notebook of format 4.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: no such notebook")
+        try:
+            text = path.read_text(encoding="utf-8")
+            version = json.loads(text).get("nbformat")
+        except (UnicodeDecodeError, json.JSONDecodeError, AttributeError) as error:
+            raise ValueError(f"{path}: not a notebook ({error})") from error
+        if version != 4:
+            raise ValueError(f"{path}: expected a notebook of format 4, got {version!r}")
+        # Not nbformat.reads, which adds random cell ids.
+        return cls(path, text, nbformat.v4.reads_json(text))
+
+    @property
+    def code(self) -> list[str]:
+        """The sources of its code cells."""
+        return [cell.source for cell in self.node.cells if cell.cell_type == "code"]
+
+    @cached_property
+    def parameters(self) -> dict[str, Parameter]:
+        """The parameters that it declares, in its own order; empty if it has no cell for them.
+
+        Raises:
+            ValueError: the parameters cell holds anything but plain literals, or what papermill cannot read.
+        """
+        return declared(self.node, str(self.path))
+
+    def values(self, given: dict) -> dict:
+        """All of its parameters with the values that it runs with: those given, and its defaults.
+
+        Raises:
+            ParameterError: a name that it does not have (papermill would only warn, and run with its default),
+                or a value that it cannot take.
+            ValueError: its parameters cell cannot be read.
+
+        Example:
+            >>> Notebook.read(find("00")).values({"steps": 8})
+            {'point': [1.8, -0.1], 'image': 5, 'steps': 8}
+        """
+        self._require_known(given)
+        return {
+            name: one.accept(given[name]) if name in given else one.default
+            for name, one in self.parameters.items()
+        }
+
+    def _require_known(self, names) -> None:
+        for name in names:
+            if name not in self.parameters:
+                near = difflib.get_close_matches(name, self.parameters, n=1, cutoff=0.0)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                known = ", ".join(self.parameters) or "none"
+                raise ParameterError(
+                    f"{self.path.name} has no parameter {name!r}{hint} (its parameters: {known})"
+                )
+
+    @property
+    def title(self) -> str:
+        """The first line of its head, without the links to its neighbours; "" if it has none."""
+        found = re.match(r"# (.*?)(?= \[|\n| next:| previous:|$)", self._head.partition("\n")[0])
+        return found.group(1) if found else ""
+
+    @property
+    def seconds(self) -> int | None:
+        """The run time that its head states, if it does."""
+        found = re.search(r"\*\*Run time\*\* about (\d+) (?:s|seconds)\b", " ".join(self._head.split()))
+        return int(found.group(1)) if found else None
+
+    @property
+    def _head(self) -> str:
+        return "".join(cell.source for cell in self.node.cells[:1] if cell.cell_type == "markdown")
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of what decides its numbers besides its parameters: its code, and that of `helpers`."""
+        return hashlib.sha256("\0".join([*self.code, package_hash()]).encode()).hexdigest()[:16]
 
 
 def read(path: str | Path) -> NotebookNode:
-    """The notebook in a file, exactly as it is there (nbformat's own reader adds random cell ids).
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is not a notebook of format 4.
+    """The cells of a notebook's file; `Notebook.read` says what is raised.
 
     Example:
-        >>> from helpers.run.execute import find
         >>> read(find("00")).cells[0].source.splitlines()[0]
         '# 00 · Linear and nonlinear saliency maps'
     """
-    path = Path(path)
-    try:
-        version = json.loads(path.read_text(encoding="utf-8")).get("nbformat")
-    except (UnicodeDecodeError, json.JSONDecodeError, AttributeError) as error:
-        raise ValueError(f"{path}: not a notebook ({error})") from error
-    if version != 4:
-        raise ValueError(f"{path}: expected a notebook of format 4, got {version!r}")
-    return nbformat.v4.reads_json(path.read_text(encoding="utf-8"))
+    return Notebook.read(path).node
 
 
 def write(notebook: NotebookNode, path: str | Path) -> None:
-    """Write a notebook to a file.
+    """Write a notebook to a file, whole or not at all.
 
     Example:
         >>> import tempfile
@@ -59,7 +146,7 @@ def write(notebook: NotebookNode, path: str | Path) -> None:
         ...     read(file).cells
         []
     """
-    Path(path).write_text(dumps(notebook), encoding="utf-8")
+    write_whole(path, dumps(notebook).encode())
 
 
 def dumps(notebook: NotebookNode) -> str:
@@ -72,119 +159,61 @@ def dumps(notebook: NotebookNode) -> str:
     return nbformat.v4.writes_json(notebook).rstrip("\n") + "\n"
 
 
-def normalise(notebook: NotebookNode) -> NotebookNode:
-    """The form in which a notebook is committed, as a new notebook; applied twice it changes nothing more.
-
-    Execution counts 1..n, nbformat 4.5, cell ids kept or made from the cell's place, kernelspec ``python3``;
-    no timing or papermill metadata, no widget state, no outputs that are nothing without it (a widget's view,
-    a progress bar), neighbouring pieces of one stream joined. What cannot be repaired is told by `problems`.
+def walk(folder: str | Path = ROOT / "notebooks") -> list[Path]:
+    """The notebooks of a folder in reading order: those named NN_*.ipynb.
 
     Raises:
-        nbformat.ValidationError: this is not a notebook.
+        FileNotFoundError: there are none.
 
     Example:
-        >>> cell = nbformat.v4.new_code_cell("1 + 1", execution_count=7)
-        >>> normalise(nbformat.v4.new_notebook(cells=[cell])).cells[0].execution_count
-        1
+        >>> [path.name for path in walk(ROOT / "notebooks")][:2]
+        ['00_index.ipynb', '01_linear_saliency.ipynb']
     """
-    notebook = nbformat.from_dict(json.loads(json.dumps(notebook)))
-    notebook.nbformat, notebook.nbformat_minor = 4, 5
-    notebook.metadata = nbformat.from_dict({"kernelspec": KERNELSPEC, "language_info": LANGUAGE_INFO})
-    count = 0
-    taken: set[str] = set()
-    for place, cell in enumerate(notebook.cells):
-        cell.id = _identifier(cell.get("id"), place, taken)
-        kept = {key: cell.metadata[key] for key in CELL_METADATA if cell.metadata.get(key)}
-        cell.metadata = nbformat.from_dict(kept)
-        if cell.cell_type != "code":
-            continue
-        # A cell that was never executed stays so: it is a problem, not a number to be made up.
-        if cell.execution_count is not None:
-            count += 1
-            cell.execution_count = count
-        cell.outputs = list(_tidied(cell.outputs, cell.execution_count))
-    nbformat.validate(notebook)
-    return notebook
-
-
-def _identifier(identifier: str | None, place: int, taken: set[str]) -> str:
-    attempt = 0
-    while not identifier or not _IDENTIFIER.match(identifier) or identifier in taken:
-        identifier = hashlib.sha256(f"{place}/{attempt}".encode()).hexdigest()[:8]
-        attempt += 1
-    taken.add(identifier)
-    return identifier
-
-
-def _tidied(outputs: list[NotebookNode], count: int | None) -> Iterator[NotebookNode]:
-    joined: list[NotebookNode] = []
-    for output in outputs:
-        last = joined[-1] if joined else None
-        if output.output_type == "stream" and last and last.get("name") == output.name:
-            last.text += output.text
-        else:
-            joined.append(output)
-    for output in joined:
-        if WIDGET_VIEW in output.get("data", {}):
-            continue
-        # A carriage return on stderr is a progress bar: its timings differ from run to run.
-        if output.output_type == "stream" and output.name == "stderr" and "\r" in output.text:
-            continue
-        if output.output_type == "execute_result":
-            output.execution_count = count
-        output.pop("transient", None)
-        yield output
-
-
-def problems(notebook: NotebookNode) -> list[str]:
-    """What keeps an executed notebook from being committed and no normaliser can repair, one line each.
-
-    Example:
-        >>> problems(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 + 1")]))
-        ['cell 1: not executed']
-    """
-    found = []
-    for place, cell in enumerate(notebook.cells, start=1):
-        where = f"cell {place}"
-        if match := _PATH.search(cell.source):
-            found.append(f"{where}: absolute path {match[0]!r} in the source")
-        if cell.cell_type != "code":
-            continue
-        if not cell.source.strip():
-            found.append(f"{where}: empty code cell")
-        elif cell.execution_count is None:
-            found.append(f"{where}: not executed")
-        elif not cell.outputs and _shows(cell.source):
-            found.append(f"{where}: its outputs are missing")
-        for output in cell.outputs:
-            if output.output_type == "error":
-                found.append(f"{where}: error output {output.ename}: {output.evalue}")
-            if output.output_type == "stream" and output.name == "stderr":
-                line = output.text.strip().splitlines()[0] if output.text.strip() else ""
-                found.append(f"{where}: stderr output {line!r} (mend its cause, or print what matters)")
-            if "image/svg+xml" in output.get("data", {}):
-                found.append(f"{where}: an SVG figure (PNG, please)")
-            for text in _texts(output):
-                if match := _PATH.search(text):
-                    found.append(f"{where}: absolute path {match[0]!r} in the output")
-                if match := _ADDRESS.search(text):
-                    found.append(f"{where}: memory address {match[0]!r} in the output")
-                if _ANSI.search(text):
-                    found.append(f"{where}: terminal colour codes in the output")
+    found = sorted(path for path in Path(folder).glob("*.ipynb") if re.match(r"\d\d_", path.name))
+    if not found:
+        raise FileNotFoundError(f"{folder}: no notebooks there that are named NN_*.ipynb")
     return found
 
 
-def _shows(source: str) -> bool:
-    """Whether a cell's source promises an output that the committed notebook must hold."""
-    return bool(re.search(r"NBVAL_CHECK_OUTPUT|^print\(|^(?:\w+\.)*(?:record|show|display)\(", source, re.M))
+def committed(folder: str | Path = ROOT / "notebooks") -> list[Path]:
+    """All committed notebooks: the walk, then the solutions.
+
+    Raises:
+        FileNotFoundError: there are none.
+
+    Example:
+        >>> committed()[0].name, committed()[-1].parent.name
+        ('00_index.ipynb', 'solutions')
+    """
+    folder = Path(folder)
+    return walk(folder) + sorted((folder / "solutions").glob("*.ipynb"))
 
 
-def _texts(output: NotebookNode) -> Iterator[str]:
-    if output.output_type == "stream":
-        yield output.text
-    for kind, value in output.get("data", {}).items():
-        if kind not in IMAGES and kind != "image/svg+xml":
-            yield value if isinstance(value, str) else json.dumps(value)
+def find(name: str | Path, folder: str | Path = ROOT / "notebooks") -> Path:
+    """A notebook by its path, its name (``04_digits``) or its number (``04``, ``4``).
+
+    Raises:
+        FileNotFoundError: there is none; names the nearest.
+
+    Example:
+        >>> find("4").name, find("04_digits").name
+        ('04_digits.ipynb', '04_digits.ipynb')
+        >>> find("04_digit")
+        Traceback (most recent call last):
+            ...
+        FileNotFoundError: 04_digit: no such notebook; did you mean '04_digits'? ...
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    names = {source.stem: source for source in walk(folder)}
+    text = path.stem if path.suffix == ".ipynb" else str(name)
+    for stem, source in names.items():
+        if text in (stem, stem[:2], stem[:2].lstrip("0") or "0"):
+            return source
+    near = difflib.get_close_matches(text, names, n=1, cutoff=0.0)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise FileNotFoundError(f"{name}: no such notebook; {hint}(there are: {', '.join(names)})")
 
 
 def errors(notebook: NotebookNode) -> list[tuple[int | None, str]]:
@@ -230,14 +259,13 @@ def plain(text: str) -> str:
         >>> plain(chr(27) + "[31mred" + chr(27) + "[0m")
         'red'
     """
-    return _ANSI.sub("", text)
+    return ANSI.sub("", text)
 
 
 def figures(notebook: NotebookNode) -> list[bytes]:
     """The PNG figures in a notebook's outputs, in order.
 
     Example:
-        >>> from helpers.run.execute import find
         >>> [figure[1:4] for figure in figures(read(find("00")))]
         [b'PNG', b'PNG', b'PNG']
     """

@@ -1,47 +1,26 @@
-"""A notebook's parameters: read from its tagged cell, checked against what is given."""
+"""The parameters that a notebook declares in its tagged cell, and what is given for them."""
 
 import ast
 import difflib
 import math
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 from nbformat import NotebookNode
 from papermill.translators import PythonTranslator
 
-from helpers.run.notebook_files import read
-
 _NUMBER = r"-?\d+(?:\.\d+)?(?:e-?\d+)?"
 
 
-def check_parameters(source: str | Path, given: dict) -> dict:
-    """All parameters of a notebook with the values that it is to run with.
-
-    Raises:
-        ParameterError: a name that the notebook does not have (papermill would only warn, and run
-            with its default), or a value of the wrong type.
-        ValueError: the notebook's parameters cell cannot be read.
+class ParameterError(ValueError):
+    """A parameter that the notebook does not have, or a value that it cannot take.
 
     Example:
-        >>> from helpers.run.execute import find
-        >>> check_parameters(find("00"), {"steps": 8})
-        {'point': [1.8, -0.1], 'image': 5, 'steps': 8}
-        >>> check_parameters(find("00"), {"step": 8})
+        >>> Parameter("steps", 32, "").accept("many")
         Traceback (most recent call last):
             ...
-        helpers.run.parameters.ParameterError: 00_index.ipynb has no parameter 'step'; did you mean 'steps'? ...
+        helpers.run.parameters.ParameterError: parameter 'steps': expected a whole number, like its default 32, ...
     """
-    known = parameters(source)
-    for name in given:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            names = ", ".join(known) or "none"
-            raise ParameterError(
-                f"{Path(source).name} has no parameter {name!r}{hint} (its parameters: {names})"
-            )
-    return {name: p.accept(given[name]) if name in given else p.default for name, p in known.items()}
 
 
 @dataclass(frozen=True)
@@ -116,10 +95,9 @@ class Parameter:
     """One line of a notebook's parameters cell: ``name = default  # help``, or ``... # help (domain)``.
 
     Example:
-        >>> from helpers.run.execute import find
-        >>> steps = parameters(find("00"))["steps"]
-        >>> steps.default, steps.domain.text, steps.help
-        (32, 'at least 1', 'steps of the nonlinear path: more is finer (at least 1)')
+        >>> steps = Parameter("steps", 32, "more is finer (at least 1)")
+        >>> steps.domain.text, steps.accept(8)
+        ('at least 1', 8)
     """
 
     name: str
@@ -151,18 +129,6 @@ class Parameter:
         return float(value) if type(self.default) is float else value
 
 
-class ParameterError(ValueError):
-    """A parameter that the notebook does not have, or a value that it cannot take.
-
-    Example:
-        >>> from helpers.run.execute import find
-        >>> parameters(find("00"))["steps"].accept("many")  # doctest: +ELLIPSIS
-        Traceback (most recent call last):
-            ...
-        helpers.run.parameters.ParameterError: parameter 'steps': expected ...
-    """
-
-
 def _fits(value, default) -> tuple[bool, str]:
     """Whether a value has the type of a default, and that type in words."""
     kind = type(default)
@@ -183,69 +149,53 @@ def is_parameters(cell: NotebookNode) -> bool:
     """Whether this is the cell tagged ``parameters``.
 
     Example:
-        >>> from helpers.run.execute import find
-        >>> [number for number, cell in enumerate(read(find("00")).cells) if is_parameters(cell)]
-        [2]
+        >>> from nbformat.v4 import new_code_cell
+        >>> is_parameters(new_code_cell("steps = 8", metadata={"tags": ["parameters"]}))
+        True
     """
     return cell.cell_type == "code" and "parameters" in cell.metadata.get("tags", [])
 
 
-def parameters(path: str | Path) -> dict[str, Parameter]:
+def declared(notebook: NotebookNode, name: str) -> dict[str, Parameter]:
     """The parameters that a notebook declares, in its own order; empty if it has no cell for them.
 
+    Args:
+        name: of its file, for messages.
+
     Raises:
-        FileNotFoundError: there is no such file.
         ValueError: the parameters cell holds anything but plain literals, or what papermill cannot read.
 
     Example:
-        >>> from helpers.run.execute import find
-        >>> list(parameters(find("00")))
-        ['point', 'image', 'steps']
+        >>> from nbformat.v4 import new_code_cell, new_notebook
+        >>> cell = new_code_cell("steps = 8  # more is finer", metadata={"tags": ["parameters"]})
+        >>> declared(new_notebook(cells=[cell]), "x.ipynb")
+        {'steps': Parameter(name='steps', default=8, help='more is finer')}
     """
-    path = Path(path)
-    cells = [cell for cell in read(path).cells if is_parameters(cell)]
+    cells = [cell for cell in notebook.cells if is_parameters(cell)]
     if not cells:
         return {}
     if len(cells) > 1:
-        raise ValueError(f"{path}: {len(cells)} cells are tagged 'parameters', there may be one")
-    defaults = {}
-    for statement in ast.parse(cells[0].source).body:
-        named = isinstance(statement, ast.Assign) and len(statement.targets) == 1
-        if not named or not isinstance(statement.targets[0], ast.Name):
-            raise ValueError(f"{path}: in the parameters cell: expected name = value, got {_text(statement)}")
-        try:
-            value = ast.literal_eval(statement.value)
-        except ValueError:
-            value = statement
-        if value is not None and type(value) not in (bool, int, float, str, list):
-            raise ValueError(
-                f"{path}: in the parameters cell: expected a plain number, text, truth value or list, "
-                f"got {_text(statement)}"
-            )
-        defaults[statement.targets[0].id] = value
+        raise ValueError(f"{name}: {len(cells)} cells are tagged 'parameters', there may be one")
+    where = f"{name}: in the parameters cell"
+    defaults = dict(_assigned(statement, where) for statement in ast.parse(cells[0].source).body)
     # What papermill.inspect_notebook reads, without its need for a kernelspec.
     seen = {parameter.name: parameter for parameter in PythonTranslator.inspect(cells[0])}
     # papermill reads the lines itself, and passes over what it cannot read (a second "=" in the help, say).
     if list(seen) != list(defaults):
-        missed = ", ".join(name for name in defaults if name not in seen) or "the order"
-        raise ValueError(f"{path}: papermill cannot read {missed}: 'name = value  # help', one '=' a line")
-    return {name: Parameter(name, value, seen[name].help) for name, value in defaults.items()}
+        missed = ", ".join(key for key in defaults if key not in seen) or "the order"
+        raise ValueError(f"{name}: papermill cannot read {missed}: 'name = value  # help', one '=' a line")
+    return {key: Parameter(key, value, seen[key].help) for key, value in defaults.items()}
 
 
-def head(path: str | Path) -> tuple[str, str]:
-    """A notebook's title and the run time that its head states ("about 40 seconds on two cores"); "" if none.
-
-    Example:
-        >>> from helpers.run.execute import find
-        >>> head(find("02"))
-        ('02 · Off on a tangent: where the plane leaves the function', 'about 10 seconds')
-    """
-    cells = [cell.source for cell in read(path).cells[:1] if cell.cell_type == "markdown"]
-    text = " ".join("".join(cells).split())
-    title = re.match(r"# (.*?)(?= \[|\n| next:| previous:|$)", "".join(cells).partition("\n")[0])
-    seconds = re.search(r"\*\*Run time\*\* (about \d+ (?:s|seconds)\b)", text)
-    return title.group(1) if title else "", seconds.group(1) if seconds else ""
-
-
-def _text(statement: ast.stmt) -> str:
-    return repr(ast.unparse(statement))
+def _assigned(statement: ast.stmt, where: str) -> tuple[str, bool | int | float | str | list | None]:
+    text = repr(ast.unparse(statement))
+    named = isinstance(statement, ast.Assign) and len(statement.targets) == 1
+    if not named or not isinstance(statement.targets[0], ast.Name):
+        raise ValueError(f"{where}: expected name = value, got {text}")
+    try:
+        value = ast.literal_eval(statement.value)
+    except ValueError:
+        value = statement
+    if value is not None and type(value) not in (bool, int, float, str, list):
+        raise ValueError(f"{where}: expected a plain number, text, truth value or list, got {text}")
+    return statement.targets[0].id, value
