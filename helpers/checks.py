@@ -18,7 +18,11 @@ def warn_caller(message: str) -> None:
         True
     """
     frame, level = sys._getframe(1), 2
-    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in ("helpers", "captum"):
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in (
+        "helpers",
+        "captum",
+        "contextlib",
+    ):
         frame, level = frame.f_back, level + 1
     warnings.warn(message, stacklevel=level)
 

@@ -115,7 +115,6 @@ def test_steps_are_counted_from_one(path, steps):
         ),
         (Input(reference=math.nan), ValueError, r"Input\(reference\): expected finite values"),
         (Input(reference="black"), TypeError, r"Input\(reference\): expected a number, a tensor"),
-        (Input(lower=0.0), ValueError, r"inputs: expected values within the bounds of Input\(lower=0.0"),
     ],
 )
 def test_wrong_references_and_bounds(coordinates, error, words):

@@ -190,7 +190,7 @@ def test_the_mean_of_members(net, images):
     second = nn.functional.interpolate(second, (10, 12), mode="bilinear")
     parts = [part / part.abs().mean((1, 2, 3), keepdim=True) for part in (first, second)]
     assert torch.allclose(attribution, (parts[0] + parts[1]) / 2)
-    records = mean.explain(images, target=2)
+    records = mean.explain(images, target=2).members
     assert [record.contribution.shape[1] for record in records] == [1, 5]
     with pytest.raises(ValueError, match="at least one"):
         Mean([])
@@ -303,7 +303,7 @@ def test_the_photographs_preset_takes_any_classifier(build, size, depths):
     preset = AtDepths(model, steps=1, competitors=1)
     images = torch.rand(1, 3, size, size)
     assert preset.attribute(images, target=3).shape == (1, 1, size, size)
-    assert len(preset.explain(images, target=3)) == depths
+    assert len(preset.explain(images, target=3).members) == depths
     with pytest.raises(ValueError, match=r"expected images of shape"):
         presets.photographs(model).attribute(torch.rand(2, 5), target=0)
     with pytest.raises(TypeError, match="expected a module"):

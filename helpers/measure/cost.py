@@ -10,6 +10,7 @@ from torch.nn.modules.module import register_module_forward_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from helpers.saliency import cut
 from helpers.saliency.model import Forward
 
 
@@ -105,7 +106,7 @@ class Work(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         outputs = func(*args, **(kwargs or {}))
         formula = flop_registry.get(func._overloadpacket)
-        if formula is not None:
+        if formula is not None and not cut.comparing:
             self.operations += formula(*args, **(kwargs or {}), out_val=outputs)
         return outputs
 
@@ -136,7 +137,9 @@ def counted(model: nn.Module) -> Iterator[Passes]:
     passes, inside = Passes(), set(model.modules())
 
     def note(module: nn.Module, arguments, outputs) -> None:
-        # what `helpers.saliency.model` cuts out of a model is a GraphModule that is called instead of the model
+        if cut.comparing:
+            return  # made once for a model, not for a map
+        # what `helpers.saliency.cut` cuts out of a model is a GraphModule that is called instead of the model
         part = isinstance(module, fx.GraphModule) and module not in inside
         if module is model or part:
             first = outputs if isinstance(outputs, Tensor) else outputs[0]

@@ -33,7 +33,7 @@ from helpers.checks import require_count, require_finite, require_images, requir
 from helpers.saliency import Logit, Score, fitted, gaussian_blur
 from helpers.saliency.coordinates import like
 from helpers.saliency.cut import hooked
-from helpers.saliency.inputs import batches, checked_inputs, warn_of_training
+from helpers.saliency.inputs import batches, checked_inputs
 from helpers.saliency.scores import as_score, class_indices, with_target
 
 EDGES = "control: Sobel edges"
@@ -115,7 +115,6 @@ class Peer:
                     [0., 3.],
                     [0., 3.]])
         """
-        warn_of_training(self.forward_func)
         maps = []
         for batch in batches(self.forward_func, inputs, target, additional_forward_args, internal_batch_size):
             score = with_target(self.score, batch.target)

@@ -12,6 +12,7 @@ from numbers import Real
 import torch
 from torch import Tensor, nn
 
+from helpers.checks import warn_caller
 from helpers.saliency.cut import AtLayer
 from helpers.saliency.geometries import Euclidean, Geometry, Smooth
 from helpers.saliency.model import Forward
@@ -190,7 +191,7 @@ class Input(Coordinates):
     def chart(self, inputs: Tensor, forward: Forward) -> Chart:
         lower = None if self.lower is None else like("Input(lower)", self.lower, inputs, forward)
         upper = None if self.upper is None else like("Input(upper)", self.upper, inputs, forward)
-        self._require_within("inputs", inputs, lower, upper)
+        lower, upper = self._around(inputs, lower, upper)
         reference = None
         if self.reference is not None:
             reference = like("Input(reference)", self.reference, inputs, forward)
@@ -203,17 +204,37 @@ class Input(Coordinates):
             reference=reference,
         )
 
+    def _around(self, inputs: Tensor, lower: Tensor | None, upper: Tensor | None) -> tuple:
+        """The bounds, moved to the inputs where those lie outside: there they may only move inwards."""
+        outside = self._outside(inputs, lower, upper)
+        if outside.any():
+            warn_caller(
+                f"inputs: {int(outside.sum())} values lie outside the bounds of {self._bounds()}, the first is "
+                f"{inputs[outside][0].item():g}; there the input itself is the bound. Widen the bounds or clamp "
+                "the inputs, unless noise was added on purpose."
+            )
+            lower = None if lower is None else torch.minimum(lower, inputs)
+            upper = None if upper is None else torch.maximum(upper, inputs)
+        return lower, upper
+
     def _require_within(self, name: str, values: Tensor, lower: Tensor | None, upper: Tensor | None) -> None:
+        outside = self._outside(values, lower, upper)
+        if outside.any():
+            raise ValueError(
+                f"{name}: expected values within the bounds of {self._bounds()}; {int(outside.sum())} lie outside, "
+                f"the first is {values[outside][0].item():g}. Widen the bounds or clamp the values."
+            )
+
+    def _bounds(self) -> str:
+        bounds = [v if isinstance(v, (Real, type(None))) else "tensor" for v in (self.lower, self.upper)]
+        return f"Input(lower={bounds[0]}, upper={bounds[1]})"
+
+    @staticmethod
+    def _outside(values: Tensor, lower: Tensor | None, upper: Tensor | None) -> Tensor:
         outside = torch.zeros_like(values, dtype=torch.bool)
         outside |= False if lower is None else values < lower
         outside |= False if upper is None else values > upper
-        if outside.any():
-            bounds = [v if isinstance(v, (Real, type(None))) else "tensor" for v in (self.lower, self.upper)]
-            raise ValueError(
-                f"{name}: expected values within the bounds of Input(lower={bounds[0]}, upper={bounds[1]}); "
-                f"{int(outside.sum())} lie outside, the first is {values[outside][0].item():g}. "
-                "Widen the bounds or clamp the values."
-            )
+        return outside
 
 
 @dataclass(frozen=True)

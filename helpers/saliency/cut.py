@@ -1,12 +1,24 @@
-"""A model cut at a layer: traced (`torch.fx`) where that works, by a hook elsewhere."""
+"""A model cut at a layer: traced (`torch.fx`) where that gives the model itself, by a hook elsewhere.
 
+A traced model can differ from the model: it skips hooks, and forgets `torch.no_grad()` and decisions of the
+model's code. So every cut is compared once with the unmodified model, in outputs and gradients, on the whole batch
+and on a part of it (`TOLERANCE`); what differs is not used. What was found is kept until the model's modules,
+modes, hooks or plain attributes change.
+"""
+
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, fx, nn
 
 from helpers.saliency.model import Forward
+
+# of the largest magnitude, in square roots of the dtype's rounding: 6e-3 in float32, 2e-7 in float64
+TOLERANCE = 16
 
 
 class AtLayer:
@@ -15,7 +27,8 @@ class AtLayer:
     `recomputes` says that the second part passes through the whole model.
 
     Raises:
-        ValueError: the layer is not used, is used twice, or does not return one tensor.
+        ValueError: the layer is not used, is used twice, does not return one tensor, or the model does something
+            else when the layer's output is put in its place.
 
     Example:
         >>> import torch
@@ -31,23 +44,17 @@ class AtLayer:
 
     def __init__(self, forward: Forward, module: nn.Module, inputs: Tensor):
         self.forward, self.module, self.inputs = forward, module, inputs
-        parts = cut(forward.function, module) if not forward.arguments else None
-        self.head, self.tail, self._contexts = (*parts, []) if parts else (None, None, [])
         self.head_evaluations = torch.zeros(len(inputs), dtype=torch.long, device=inputs.device)
+        self._parts, self._contexts = verified(forward, module, inputs), []
         if self.recomputes:
             return
-        with torch.no_grad():
-            values = self.head(inputs)
+        with torch.no_grad(), forward.noticing(whole=False):
+            self._activations, *self._contexts = self._parts.head(inputs.clone())
         self.head_evaluations += 1
-        if not all(isinstance(value, Tensor) and len(value) == len(inputs) for value in values):
-            # something else than one entry per example passes by the layer: it cannot be split by example
-            self.head = None
-            return
-        self._activations, *self._contexts = values
 
     @property
     def recomputes(self) -> bool:
-        return self.head is None
+        return self._parts is None
 
     @property
     def run_examples(self) -> int:
@@ -68,45 +75,97 @@ class AtLayer:
         self.head_evaluations += 1
         with torch.no_grad():
             if not self.recomputes:
-                return self.head(inputs)[0]
-            return self._seen(inputs, torch.arange(len(inputs), device=inputs.device))
+                return self._parts.head(inputs.clone())[0]
+            rows = torch.arange(len(inputs), device=inputs.device)
+            return recorded(self.forward, self.module, inputs, rows)[1]
 
     def __call__(self, points: Tensor, rows: Tensor) -> Tensor:
         """Outputs (n, K) for activations (n, ...) of the examples with those numbers."""
         # a copy, because what follows may work in place, which a leaf of the gradient does not allow
         points = points.clone() if points.requires_grad else points
         if not self.recomputes:
-            return self.tail(self.inputs[rows], points, *(context[rows] for context in self._contexts))
+            with self.forward.noticing():
+                return self._parts.tail(
+                    self.inputs[rows], points, *(context[rows] for context in self._contexts)
+                )
         self.head_evaluations[rows] += 1
-        grad = torch.is_grad_enabled()
+        return replaced(self.forward, self.module, self.inputs[rows], points, rows)
 
-        def replace(module, arguments, output):
-            # what comes before the layer needs no gradient; what comes after does
-            torch.set_grad_enabled(grad)
-            return points
 
-        with torch.no_grad(), hooked(self.module, replace):
-            return self.forward(self.inputs[rows], rows)
+def recorded(forward: Forward, module: nn.Module, inputs: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Outputs of the unmodified model, and the module's output in that pass.
 
-    def _seen(self, inputs: Tensor, rows: Tensor) -> Tensor:
-        """The layer's output in one pass through the whole model."""
-        outputs = []
+    Raises:
+        ValueError: the module is not called once, or does not return one tensor.
 
-        def note(module, arguments, output):
-            # a copy, because what follows may work in place
-            outputs.append(output.clone() if isinstance(output, Tensor) else output)
+    Example:
+        >>> model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 4))
+        >>> inputs = torch.ones(1, 2)
+        >>> outputs, activations = recorded(Forward(model), model[0], inputs, torch.tensor([0]))
+        >>> outputs.shape, activations.shape
+        (torch.Size([1, 4]), torch.Size([1, 3]))
+    """
+    seen = []
 
-        with hooked(self.module, note):
-            self.forward(inputs, rows)
-        if len(outputs) != 1:
-            times = (
-                "is not used by the model" if not outputs else f"is called {len(outputs)} times in one pass"
-            )
-            raise ValueError(
-                f"Layer(module): expected a module that is called once; {type(self.module).__name__} {times}. "
-                "Name another module of the model, for example the block around it."
-            )
-        return one_tensor(outputs[0], self.module)
+    def note(module, arguments, output):
+        seen.append(output)
+        # what follows may work in place: it gets a copy, and what was seen stays
+        return output.clone() if isinstance(output, Tensor) else None
+
+    with eager(), hooked(module, note):
+        outputs = forward(inputs, rows)
+    if len(seen) != 1:
+        times = "is not used by the model" if not seen else f"is called {len(seen)} times in one pass"
+        raise ValueError(
+            f"Layer(module): expected a module that is called once; {type(module).__name__} {times}. "
+            "Name another module of the model, for example the block around it."
+        )
+    return outputs, one_tensor(seen[0], module)
+
+
+def replaced(forward: Forward, module: nn.Module, inputs: Tensor, points: Tensor, rows: Tensor) -> Tensor:
+    """Outputs of a pass through the whole model in which the module's output is replaced by the points.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
+        >>> points = torch.tensor([[-1.0, 0.0, 2.0]])
+        >>> replaced(Forward(model), model[0], torch.ones(1, 2), points, torch.tensor([0]))
+        tensor([[0., 0., 2.]])
+    """
+    reached = []
+
+    def put(module, arguments, output):
+        reached.append(True)
+        return points
+
+    # what comes before the layer needs no gradient, so nothing is kept of it
+    keep = torch.autograd.graph.saved_tensors_hooks(lambda kept: kept if reached else None, lambda kept: kept)
+    with keep, eager(), hooked(module, put):
+        return forward(inputs, rows)
+
+
+@contextmanager
+def eager() -> Iterator[None]:
+    """Compiled models run as they were written, so that hooks on their modules are called.
+
+    Example:
+        >>> with eager():
+        ...     nn.Identity()(1)
+        1
+    """
+    with torch.compiler.set_stance("force_eager"):
+        yield
+
+
+def original(model):
+    """The model behind `torch.compile`; others as they are.
+
+    Example:
+        >>> model = nn.Linear(2, 2)
+        >>> original(torch.compile(model, backend="eager")) is model, original(model) is model
+        (True, True)
+    """
+    return getattr(model, "_orig_mod", model) if isinstance(model, nn.Module) else model
 
 
 @contextmanager
@@ -147,6 +206,190 @@ def one_tensor(output, module: nn.Module) -> Tensor:
     return output
 
 
+# ---- the comparison with the unmodified model ----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Parts:
+    """head(inputs) -> (activations, *contexts), tail(inputs, activations, *contexts) -> outputs."""
+
+    head: Callable
+    tail: Callable
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Outputs, activations, and the gradient of a sum of outputs there; None: they do not depend on them."""
+
+    outputs: Tensor
+    activations: Tensor
+    gradient: Tensor | None
+
+
+# per model: the state that it was in, and what was found for a module and a kind of inputs
+_found: WeakKeyDictionary = WeakKeyDictionary()
+comparing = False  # whether a pass belongs to a comparison, made once, and not to a map
+
+
+def verified(forward: Forward, module: nn.Module, inputs: Tensor) -> Parts | None:
+    """The model's two parts, where they are the model; None where a hook has to do it.
+
+    Costs a pass with gradient on all examples and one on a part of them, once for a model in the same state, a
+    module and inputs of the same shape, dtype and device.
+
+    Raises:
+        ValueError: with a hook it is another model, too; and what `recorded` raises.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 4))
+        >>> parts = verified(Forward(model), model[0], torch.ones(1, 2))
+        >>> verified(Forward(model), model[0], torch.zeros(1, 2)) is parts  # kept
+        True
+    """
+    model = original(forward.function)
+    if not isinstance(model, nn.Module):
+        return _checked(forward, module, inputs)
+    name_of(model, module)
+    now, (known, kept) = state_of(model), _found.get(model, (None, {}))
+    if known != now:
+        kept = {}
+        _found[model] = now, kept
+    kind = (
+        id(module),
+        bool(forward.arguments),
+        inputs.shape[1:],
+        len(inputs) > 1,
+        inputs.dtype,
+        inputs.device,
+    )
+    if kind not in kept:
+        kept[kind] = _checked(forward, module, inputs)
+    return kept[kind]
+
+
+def _checked(forward: Forward, module: nn.Module, inputs: Tensor) -> Parts | None:
+    global comparing
+    before, comparing = comparing, True
+    try:
+        every = torch.arange(len(inputs), device=inputs.device)
+        whole = _reference(forward, module, inputs, every)
+        half = every[len(every) // 2 :]
+        part = whole if len(half) == len(every) else _reference(forward, module, inputs[half], half)
+        if len(half) < len(every) and not _agree(part.outputs, whole.outputs[half]):
+            half, part = every, whole  # examples depend on each other, as with batch norm in train mode
+        parts = (
+            None if forward.arguments or whole.gradient is None else cut(original(forward.function), module)
+        )
+        if parts is not None and _same(parts, inputs, every, whole) and _same(parts, inputs, half, part):
+            return parts
+        with torch.enable_grad(), same_chance(inputs.device):
+            points = whole.activations.clone().requires_grad_(whole.activations.is_floating_point())
+            outputs = replaced(forward, module, inputs, points.clone(), every)
+        if not _agree(outputs, whole.outputs) or not _agree_in_gradient(outputs, points, whole):
+            raise ValueError(
+                f"Layer(module): expected a module whose output can be put in its place; with that of "
+                f"{type(module).__name__} the model gives other outputs or gradients than by itself. Is its output "
+                "kept, and used besides what it returns? Name another module, for example the block around it."
+            )
+        return None
+    finally:
+        comparing = before
+
+
+@contextmanager
+def same_chance(device: torch.device) -> Iterator[None]:
+    """Random numbers as in every other such block; those outside go on as if there had been none inside."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(0)
+        yield
+
+
+def _reference(forward: Forward, module: nn.Module, inputs: Tensor, rows: Tensor) -> Pass:
+    """One pass of the unmodified model, and autograd at the module's output."""
+    with torch.enable_grad(), same_chance(inputs.device):
+        inputs = inputs.detach().clone()
+        outputs, activations = recorded(
+            forward, module, inputs.requires_grad_(inputs.is_floating_point()), rows
+        )
+    gradient = _gradient(outputs, activations)
+    return Pass(outputs.detach(), activations.detach(), gradient)
+
+
+def _gradient(outputs: Tensor, place: Tensor) -> Tensor | None:
+    if not (outputs.requires_grad and place.requires_grad):
+        return None
+    probe = torch.linspace(0.5, 1.5, outputs.numel(), dtype=outputs.dtype, device=outputs.device)
+    return torch.autograd.grad(outputs, place, probe.reshape(outputs.shape), allow_unused=True)[0]
+
+
+def _same(parts: Parts, inputs: Tensor, rows: Tensor, wanted: Pass) -> bool:
+    """Whether the two parts give the outputs and the gradient of the unmodified model."""
+    try:
+        with same_chance(inputs.device):
+            with torch.no_grad():
+                values = parts.head(inputs.detach().clone())
+            # what passes by the layer has to have an entry for each example, or it cannot be split
+            if not all(isinstance(value, Tensor) and len(value) == len(inputs) for value in values):
+                return False
+            points, *contexts = (value[rows] for value in values)
+            points = points.detach().requires_grad_()
+            with torch.enable_grad():
+                outputs = parts.tail(inputs[rows], points.clone(), *contexts)
+    except Exception:  # a traced model can fail in as many ways as there are models; the hook works for all
+        return False
+    return _agree(outputs, wanted.outputs) and _agree_in_gradient(outputs, points, wanted)
+
+
+def _agree_in_gradient(outputs: Tensor, points: Tensor, wanted: Pass) -> bool:
+    if wanted.gradient is None:
+        return True
+    gradient = _gradient(outputs, points)
+    return gradient is not None and _agree(gradient, wanted.gradient)
+
+
+def _agree(found: Tensor, wanted: Tensor) -> bool:
+    """Equal up to `TOLERANCE`; what is not finite has to be so in both."""
+    if found.shape != wanted.shape:
+        return False
+    found, wanted = found.detach().double(), wanted.double()
+    finite = torch.isfinite(wanted)
+    if not torch.equal(finite, torch.isfinite(found)):
+        return False
+    eps = torch.finfo(torch.get_default_dtype() if not wanted.is_floating_point() else torch.float32).eps
+    size = wanted[finite].abs().amax() if finite.any() else 0.0
+    return bool(((found - wanted)[finite].abs() <= TOLERANCE * eps**0.5 * size).all())
+
+
+def state_of(model: nn.Module) -> tuple:
+    """What decides how a traced model turns out: modules, parameters, modes, hooks, plain attributes.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(2, 2), nn.Dropout())
+        >>> before = state_of(model)
+        >>> state_of(model) == before, state_of(model.eval()) == before
+        (True, False)
+    """
+    return tuple(
+        (name, id(module), *map(_plain, sorted(vars(module).items())))
+        for name, module in model.named_modules()
+    )
+
+
+def _plain(attribute: tuple[str, object]) -> tuple:
+    """A name and what can be compared of its value: numbers and words themselves, of a dictionary what is in it."""
+    name, value = attribute
+    if isinstance(value, dict):
+        return name, tuple(
+            (key if isinstance(key, (str, int)) else id(key), id(v)) for key, v in value.items()
+        )
+    if isinstance(value, (bool, int, float, str, type(None))):
+        return name, value
+    return name, id(value)
+
+
+# ---- tracing -------------------------------------------------------------------------------------------------
+
+
 class Tracer(fx.Tracer):
     """Traces only what lies around one submodule; every other module stays whole.
 
@@ -165,40 +408,60 @@ class Tracer(fx.Tracer):
         return not self.name.startswith(name + ".")
 
 
-def cut(model, module: nn.Module) -> tuple[Callable, Callable] | None:
-    """The model in two: head(inputs) -> (activations, *contexts), tail(inputs, activations, *contexts) -> outputs.
+def cut(model, module: nn.Module) -> Parts | None:
+    """The model in two parts, around a module.
 
     Contexts are values that pass by the module (skip connections around it). None where the model is no
     module or cannot be traced, for example because its control flow depends on values.
 
     Raises:
-        ValueError: the module is no part of the model, or is called more than once.
+        ValueError: the module is no part of the model.
 
     Example:
         >>> import torch
         >>> model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
-        >>> head, tail = cut(model, model[1])
+        >>> parts = cut(model, model[1])
         >>> inputs = torch.ones(4, 2)
-        >>> torch.equal(tail(inputs, *head(inputs)), model(inputs))
+        >>> torch.equal(parts.tail(inputs, *parts.head(inputs)), model(inputs))
         True
     """
     if not isinstance(model, nn.Module):
         return None
+    name = name_of(model, module)
+    try:
+        with untouched(model):
+            return traced(model, name)
+    except Exception:  # tracing can fail in as many ways as there are models; the hook works for all
+        return None
+
+
+def name_of(model: nn.Module, module: nn.Module) -> str:
+    """The name of a module inside a model.
+
+    Raises:
+        ValueError: the module is the model itself, or no part of it.
+
+    Example:
+        >>> model = nn.Sequential(nn.ReLU())
+        >>> name_of(model, model[0])
+        '0'
+    """
     name = next((name for name, part in model.named_modules() if part is module), None)
     if not name:
         raise ValueError(
             f"Layer(module): expected a module inside the model; {type(module).__name__} is "
             + ("the model itself." if name == "" else f"no part of this {type(model).__name__}.")
         )
-    try:
-        graph = Tracer(name).trace(model)
-    except Exception:  # tracing can fail in as many ways as there are models; the hook works for all
-        return None
+    return name
+
+
+def traced(model: nn.Module, name: str) -> Parts | None:
+    """The two parts around the module of that name; None where it is called several times, or by another name."""
+    graph = Tracer(name).trace(model, defaults_of(model))
     places = [node for node in graph.nodes if node.op == "call_module" and node.target == name]
     inputs = [node for node in graph.nodes if node.op == "placeholder"]
     if len(places) != 1:
-        # called several times, or under another name: the hook counts the calls and says so
-        return None
+        return None  # the hook counts the calls and says so
     for node in [n for n in graph.nodes if n.op == "call_function" and n.target is torch._assert]:
         graph.erase_node(node)
     (place,) = places
@@ -209,9 +472,51 @@ def cut(model, module: nn.Module) -> tuple[Callable, Callable] | None:
         for node in graph.nodes
         if node in made_by_modules and node not in after and any(user in after for user in node.users)
     ]
-    return part(model, graph, inputs[:1], [place, *contexts]), part(
-        model, graph, [inputs[0], place, *contexts]
+    return Parts(
+        part(model, graph, inputs[:1], [place, *contexts]), part(model, graph, [inputs[0], place, *contexts])
     )
+
+
+def defaults_of(model: nn.Module) -> dict[str, object]:
+    """The arguments of a model's forward after the first, bound to their defaults.
+
+    Example:
+        >>> class Masked(nn.Module):
+        ...     def forward(self, x, mask=None, scale=2.0): ...
+        >>> defaults_of(Masked())
+        {'mask': None, 'scale': 2.0}
+    """
+    parameters = list(inspect.signature(model.forward).parameters.values())[1:]
+    return {p.name: p.default for p in parameters if p.default is not p.empty}
+
+
+@contextmanager
+def untouched(model: nn.Module) -> Iterator[None]:
+    """What happens inside leaves nothing behind in the attributes of the model's modules, nor in their containers.
+
+    Example:
+        >>> model = nn.Linear(2, 2)
+        >>> with untouched(model):
+        ...     model.last = "set by forward"
+        >>> hasattr(model, "last")
+        False
+    """
+    before = [(vars(module), dict(vars(module))) for module in model.modules()]
+    inside = [
+        (value, value.copy())
+        for _, attributes in before
+        for value in attributes.values()
+        if isinstance(value, (list, dict, set))
+    ]
+    try:
+        yield
+    finally:
+        for attributes, copy in before:
+            attributes.clear()
+            attributes.update(copy)
+        for value, copy in inside:
+            value.clear()
+            value.extend(copy) if isinstance(value, list) else value.update(copy)
 
 
 def closure(start: list, neighbours: Callable) -> set:

@@ -29,7 +29,12 @@ class Batch:
 
 
 def batches(
-    function: Callable[..., Tensor], inputs, target=None, arguments=None, size: int | None = None
+    function: Callable[..., Tensor],
+    inputs,
+    target=None,
+    arguments=None,
+    size: int | None = None,
+    tokens: bool = False,
 ) -> Iterator[Batch]:
     """A run's examples in batches of at most that size (None: all), each with its own target and arguments.
 
@@ -39,6 +44,7 @@ def batches(
         target: an int, N of them, or None.
         arguments: additional arguments of the model; tensors whose dimension 0 is N are split.
         size: most examples in one pass.
+        tokens: whether inputs of integers will do.
 
     Raises:
         TypeError, ValueError: inputs, a target or a size that cannot be used.
@@ -49,15 +55,16 @@ def batches(
         >>> [part.target.tolist() for part in parts]
         [[0, 1], [2]]
     """
-    inputs = checked_inputs(inputs)
+    inputs = checked_inputs(inputs, tokens)
     if size is not None:
         require_count("internal_batch_size", size)
+    watch = not warn_of_training(function)
     examples = len(inputs)
     target = checked_target(target, examples)
     for start in range(0, examples, size or examples):
         part = slice(start, min(start + (size or examples), examples))
         own = None if target is None else target[part]
-        yield Batch(inputs[part], own, Forward(function, arguments, examples, part))
+        yield Batch(inputs[part], own, Forward(function, arguments, examples, part, watch and start == 0))
 
 
 def competing_classes(competitors, batch: Batch) -> Tensor:
@@ -98,11 +105,12 @@ def competing_classes(competitors, batch: Batch) -> Tensor:
     return rivals
 
 
-def checked_inputs(inputs) -> Tensor:
-    """The inputs as one detached tensor (N, ...).
+def checked_inputs(inputs, tokens: bool = False) -> Tensor:
+    """The inputs as one detached tensor (N, ...); tokens: whether integers will do.
 
     Raises:
-        TypeError: not one floating-point tensor.
+        RuntimeError: in inference mode.
+        TypeError: not one floating-point tensor, or one of float16.
         ValueError: no example, or values that are not finite.
 
     Example:
@@ -121,10 +129,21 @@ def checked_inputs(inputs) -> Tensor:
         )
     if not isinstance(inputs, Tensor):
         raise TypeError(f"inputs: expected a tensor of shape (N, ...); got {type(inputs).__name__}.")
-    if not inputs.is_floating_point():
+    if torch.is_inference_mode_enabled() or inputs.is_inference():
+        raise RuntimeError(
+            "inputs: expected to be explained where gradients can be taken; torch.inference_mode() forbids them. "
+            "Leave it for this call; inputs made inside it are to be cloned outside. torch.no_grad() may stay."
+        )
+    if inputs.dtype == torch.float16:
         raise TypeError(
-            f"inputs: expected a floating-point tensor; got {inputs.dtype}. Convert it, for example by "
-            "inputs.float(), and scale it as the model expects."
+            "inputs: expected float32, float64 or bfloat16; float16 is too narrow for the squares of gradients. "
+            "Convert the model and the inputs, for example by model.float() and inputs.float()."
+        )
+    if not inputs.is_floating_point() and not (tokens and inputs.dtype in (torch.int32, torch.int64)):
+        raise TypeError(
+            f"inputs: expected a floating-point tensor; got {inputs.dtype}. Convert pixel values, for example by "
+            "inputs.float() / 255; numbers of tokens cannot be changed a little: explain their embeddings, with "
+            "coordinates=Layer(embedding)."
         )
     if inputs.ndim < 2 or not inputs.numel():
         raise ValueError(
@@ -141,21 +160,23 @@ def checked_inputs(inputs) -> Tensor:
     return inputs.detach()
 
 
-def warn_of_training(model) -> None:
-    """Warns if a module is in train mode and has a batch norm or dropout.
+def warn_of_training(model) -> bool:
+    """Warns if a module is in train mode and is a batch norm or dropout; returns whether it did.
+
+    Other kinds of chance and memory are noticed in the first pass (`helpers.saliency.model.Forward`).
 
     Example:
         >>> import warnings
         >>> from torch import nn
         >>> with warnings.catch_warnings(record=True) as caught:
         ...     warnings.simplefilter("always")
-        ...     warn_of_training(nn.Sequential(nn.Linear(2, 2), nn.Dropout()))
-        ...     warn_of_training(nn.Sequential(nn.Linear(2, 2), nn.Dropout()).eval())
+        ...     [warn_of_training(nn.Sequential(nn.Dropout()).train(mode)) for mode in (True, False)]
+        [True, False]
         >>> len(caught)
         1
     """
     if not isinstance(model, nn.Module):
-        return
+        return False
     kinds = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
     names = sorted({type(m).__name__ for m in model.modules() if isinstance(m, kinds) and m.training})
     if names:
@@ -163,3 +184,4 @@ def warn_of_training(model) -> None:
             f"forward_func: the model is in train mode and has {', '.join(names)}, so its output depends on "
             "the batch or on chance. Call model.eval() first."
         )
+    return bool(names)

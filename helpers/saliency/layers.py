@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import torch
 from torch import Tensor, nn
 
-from helpers.saliency.cut import hooked
+from helpers.saliency.cut import eager, hooked, original
 
 CHAINS = (nn.Sequential, nn.ModuleList)
 
@@ -62,11 +62,12 @@ def _feature_maps(model: nn.Module, inputs: Tensor) -> list[tuple[str, nn.Module
     def note(module, arguments, output):
         calls.append((module, _resolution(output, inputs)))
 
+    model = original(model)
     names = {module: name for name, module in model.named_modules() if module is not model}
-    with torch.no_grad(), ExitStack() as stack:
+    with torch.no_grad(), eager(), ExitStack() as stack:
         for module in names:
             stack.enter_context(hooked(module, note))
-        model(inputs)
+        model(inputs.clone())
     counts = Counter(module for module, _ in calls)
     maps = [(module, size) for module, size in calls if size and counts[module] == 1]
     standing = _in_sequences(model)

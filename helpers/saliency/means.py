@@ -72,7 +72,8 @@ class Mean(GradientAttribution):
             normalised(fitted(member.attribute(image, *arguments, show_progress=show_progress), image))
             for member in self.members
         ]
-        return self.combine(torch.stack(maps))
+        combined = self.combine(torch.stack(maps))
+        return (combined,) if isinstance(inputs, tuple) else combined
 
     def combine(self, maps: Tensor) -> Tensor:
         """One map of the members' normalised maps, stacked in dimension 0."""

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from helpers.checks import require_count, require_finite
 from helpers.saliency.contrasts import Contrast
-from helpers.saliency.coordinates import Chart, Coordinates, Input
+from helpers.saliency.coordinates import Chart, Coordinates, Input, Layer
 from helpers.saliency.evaluator import Evaluator
 from helpers.saliency.explanation import Explanation, explanation_of, joined, require_readout, together
 from helpers.saliency.geometries import Euclidean, Geometry
-from helpers.saliency.inputs import batches, competing_classes, warn_of_training
+from helpers.saliency.inputs import batches, competing_classes
 from helpers.saliency.journey import Journey
 from helpers.saliency.levels import Level, as_level
 from helpers.saliency.paths import Flow, Path
@@ -231,11 +231,12 @@ class NonlinearSaliency(GradientAttribution):
     ) -> Iterator[Explanation]:
         """The records of the batch's parts, one internal batch after the other."""
         aim = self.path.default_level if level is None else as_level(level)
-        warn_of_training(self.forward_func)
         if competitors is None and isinstance(self.readout, Contrast):
             competitors = self.readout.competitors
         draws = None
-        for batch in batches(self.forward_func, inputs, target, additional_forward_args, internal_batch_size):
+        tokens = isinstance(self.coordinates, Layer)
+        given = (inputs, target, additional_forward_args, internal_batch_size, tokens)
+        for batch in batches(self.forward_func, *given):
             rivals = None if competitors is None else competing_classes(competitors, batch)
             chart = self.coordinates.chart(batch.inputs, batch.forward)
             self.geometry.check(chart.shape[1:])

@@ -1,9 +1,12 @@
 """The model bound to the examples of a run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from helpers.checks import warn_caller
 
 
 class Forward:
@@ -15,6 +18,7 @@ class Forward:
             split like the examples.
         examples: N.
         part: the places of the n examples in the run; None: all.
+        watch: whether to warn if the model's first pass draws random numbers or changes its buffers.
 
     Example:
         >>> import torch
@@ -24,8 +28,10 @@ class Forward:
         tensor([[10.]])
     """
 
-    def __init__(self, function: Callable, arguments=None, examples: int = 1, part: slice | None = None):
-        self.function = function
+    def __init__(
+        self, function: Callable, arguments=None, examples: int = 1, part: slice | None = None, watch=False
+    ):
+        self.function, self._watch = function, watch
         self.run_examples = examples
         self.part = slice(0, examples) if part is None else part
         arguments = () if arguments is None else arguments if isinstance(arguments, tuple) else (arguments,)
@@ -45,7 +51,9 @@ class Forward:
         Raises:
             TypeError, ValueError: the model returns something else.
         """
-        outputs = self.function(points, *self.arguments_of(rows))
+        with self.noticing():
+            # a copy: a model may work in place, and the points are the caller's
+            outputs = self.function(points.clone(), *self.arguments_of(rows))
         if not isinstance(outputs, Tensor):
             raise TypeError(
                 f"forward_func: expected one tensor of outputs; got {type(outputs).__name__}. "
@@ -58,11 +66,59 @@ class Forward:
             )
         return outputs
 
+    @contextmanager
+    def noticing(self, whole: bool = True) -> Iterator[None]:
+        """Around a pass, or a part of one: the first whole one is watched, where that was asked for."""
+        if not self._watch:
+            yield
+            return
+        before = traces_of(self.function)
+        yield
+        self._watch = not whole
+        changed = [name for name, was in before.items() if traces_of(self.function).get(name) != was]
+        if changed:
+            modes = sorted({type(m).__name__ for m in modules_of(self.function) if m.training})
+            training = f" It is in train mode ({', '.join(modes)}): call model.eval() first." if modes else ""
+            warn_caller(
+                f"forward_func: the model's pass changes {' and '.join(changed)}, so its output depends on chance "
+                f"or on earlier passes, and so do maps.{training}"
+            )
+
     def arguments_of(self, rows: Tensor) -> tuple:
         """The additional arguments of the examples with those numbers."""
         return tuple(
             a[rows.to(a.device)] if split else a for a, split in zip(self.arguments, self._split, strict=True)
         )
+
+
+def modules_of(function: Callable) -> list[nn.Module]:
+    """The modules of a model; of a function none are known.
+
+    Example:
+        >>> len(modules_of(nn.Sequential(nn.ReLU()))), modules_of(lambda x: x)
+        (2, [])
+    """
+    return list(function.modules()) if isinstance(function, nn.Module) else []
+
+
+def traces_of(function: Callable) -> dict[str, object]:
+    """What a pass of the model leaves behind: random numbers drawn, buffers written to.
+
+    Example:
+        >>> norm = nn.BatchNorm1d(2)
+        >>> before = traces_of(norm)
+        >>> outputs = norm(torch.ones(3, 2))
+        >>> [name for name, trace in traces_of(norm).items() if trace != before[name]]
+        ['its buffers']
+    """
+    states = [torch.get_rng_state()]
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        states += torch.cuda.get_rng_state_all()
+    buffers = function.buffers() if isinstance(function, nn.Module) else ()
+    return {
+        "the state of torch's random numbers": [state.numpy().tobytes() for state in states],
+        "its buffers": [buffer._version for buffer in buffers if not buffer.is_inference()],
+    }
 
 
 def column_count(outputs: Tensor) -> int:

@@ -12,6 +12,7 @@ from helpers.saliency.contrasts import Softmax
 from helpers.saliency.coordinates import Input, Layer
 from helpers.saliency.explanation import MeanExplanation
 from helpers.saliency.geometries import Covariance
+from helpers.saliency.inputs import checked_inputs
 from helpers.saliency.layers import stages
 from helpers.saliency.levels import Level
 from helpers.saliency.means import GeometricMean
@@ -133,12 +134,13 @@ class AtDepths(GradientAttribution):
 
     def member(self, inputs: Tensor) -> GeometricMean:
         """The mean of members that is used for images of that size, (N, C, H, W)."""
+        inputs = checked_inputs(inputs)
         if inputs.ndim != 4:
             raise ValueError(f"inputs: expected images of shape (N, C, H, W); got {tuple(inputs.shape)}.")
         size = tuple(inputs.shape[1:])
         if size not in self._members:
             with torch.no_grad():
-                classes = self.forward_func(inputs[:1]).shape[1]
+                classes = self.forward_func(inputs[:1].clone()).shape[1]
             rivals, side = min(self.competitors, classes - 1), max(size[1:])
             reference = Blurred(self.BLUR * side) if self.reference is None else self.reference
             nothing = Input(reference=0.0)
