@@ -11,6 +11,7 @@ from torch import Tensor
 
 from helpers.checks import require_above_0, require_width
 from helpers.saliency.journey import per
+from helpers.saliency.layers import as_maps
 from helpers.saliency.smoothing import gaussian_blur
 
 
@@ -39,6 +40,8 @@ class Contrast:
     def __call__(self, explanation) -> Tensor:
         """The map of a run that had competitors: (N, 1, H, W) for images, else the inputs' shape."""
         own, others = explanation.support("contribution"), explanation.competing_support()
+        own, size = as_maps(own, explanation.size), explanation.size
+        others = torch.stack([as_maps(other, size) for other in others.unbind(1)], 1)
         if own.ndim == 4:
             own, others = own.sum(1, keepdim=True), others.sum(2, keepdim=True)
             own, others = gaussian_blur(own, self.width), gaussian_blur(others, self.width)

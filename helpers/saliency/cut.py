@@ -318,8 +318,18 @@ def _reference(forward: Forward, module: nn.Module, inputs: Tensor, rows: Tensor
 def _gradient(outputs: Tensor, place: Tensor) -> Tensor | None:
     if not (outputs.requires_grad and place.requires_grad):
         return None
-    probe = torch.linspace(0.5, 1.5, outputs.numel(), dtype=outputs.dtype, device=outputs.device)
-    return torch.autograd.grad(outputs, place, probe.reshape(outputs.shape), allow_unused=True)[0]
+    return torch.autograd.grad(probed(outputs), place, allow_unused=True)[0]
+
+
+def probed(outputs: Tensor) -> Tensor:
+    """A sum of all outputs with weights from 0.5 to 1.5: its gradient shows whether they depend on something.
+
+    Example:
+        >>> probed(torch.ones(1, 3))
+        tensor(3.)
+    """
+    weights = torch.linspace(0.5, 1.5, outputs.numel(), dtype=outputs.dtype, device=outputs.device)
+    return (outputs * weights.reshape(outputs.shape)).sum()
 
 
 def _same(parts: Parts, inputs: Tensor, rows: Tensor, wanted: Pass) -> bool:

@@ -42,6 +42,7 @@ class Explanation:
         geometry, (N,): 1 at a nearest point. None for paths that do not look for one.
     path_points, path_scores: the points of the path, (T, N, *B), and the scores there, (T, N); None unless
         asked for with trace=True. An example that has arrived stays at its endpoint.
+    size: height and width of the inputs, where they are images (N, C, H, W).
     readout: what `support` returns unless told otherwise: a name, or a contrast.
 
     Example:
@@ -78,6 +79,7 @@ class Explanation:
     stationarity: Tensor | None = None
     path_points: Tensor | None = None
     path_scores: Tensor | None = None
+    size: tuple[int, int] | None = None
     readout: "str | Callable[[Explanation], Tensor]" = "contribution"
 
     @property
@@ -178,6 +180,7 @@ def explanation_of(
     journey: Journey,
     all_the_way: bool,
     rivals: Tensor | None = None,
+    size: tuple[int, int] | None = None,
     readout: "str | Callable[[Explanation], Tensor]" = "contribution",
 ) -> Explanation:
     """The record of a finished journey; all_the_way: it aimed at the reference and not at a level.
@@ -229,6 +232,7 @@ def explanation_of(
         stationarity=journey.stationarity,
         path_points=None if points is None else torch.stack([chart.point(u, every) for u in points]),
         path_scores=scores,
+        size=size,
         readout=readout,
     )
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from helpers.checks import require_above_0
 from helpers.saliency.explanation import MeanExplanation, reduce
 from helpers.saliency.journey import per
+from helpers.saliency.layers import as_maps
 from helpers.saliency.levels import Level
 from helpers.saliency.method import NonlinearSaliency
 
@@ -157,6 +158,7 @@ def fitted(attribution: Tensor, image: Tensor) -> Tensor:
         >>> fitted(torch.ones(1, 8, 2, 2), image=torch.zeros(1, 3, 4, 4)).shape
         torch.Size([1, 1, 4, 4])
     """
+    attribution = as_maps(attribution, image.shape[2:] if image.ndim == 4 else None)
     if attribution.ndim != 4:
         return attribution
     one_channel = reduce(attribution)[:, None]

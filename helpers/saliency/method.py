@@ -251,7 +251,8 @@ class NonlinearSaliency(GradientAttribution):
                 class_indices(target, batch.forward.run_examples, evaluate.columns)
             self.path.walk(journey)
             journey.finish()
-            yield explanation_of(journey, aim is None, rivals, self.readout)
+            size = tuple(batch.inputs.shape[2:]) if batch.inputs.ndim == 4 else None
+            yield explanation_of(journey, aim is None, rivals, size, self.readout)
 
     def _draws(self, chart: Chart) -> Tensor | None:
         """The noise of a run, the same for every example: shape (samples, *B), or None without noise."""

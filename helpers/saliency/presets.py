@@ -7,7 +7,7 @@ from captum.attr import GradientAttribution
 from captum.log import log_usage
 from torch import Tensor, nn
 
-from helpers.checks import require_count
+from helpers.checks import require_count, warn_caller
 from helpers.saliency.contrasts import Softmax
 from helpers.saliency.coordinates import Input, Layer
 from helpers.saliency.explanation import MeanExplanation
@@ -145,7 +145,13 @@ class AtDepths(GradientAttribution):
             reference = Blurred(self.BLUR * side) if self.reference is None else self.reference
             nothing = Input(reference=0.0)
             places = [(Input(reference=reference), self.at_input, self.SMOOTHING * side)]
-            for module in stages(self.forward_func, inputs[:1])[-self.depths :]:
+            found = stages(self.forward_func, inputs[:1])[-self.depths :]
+            if not found:
+                warn_caller(
+                    f"model: {type(self.forward_func).__name__} has no layer that returns feature maps or tokens "
+                    "of the image's proportions, so its input alone is explained."
+                )
+            for module in found:
                 places.append((Layer(module, nothing, carried=False), self.deeper, 0.0))
             self._members[size] = GeometricMean(
                 [

@@ -1,4 +1,4 @@
-"""helpers.saliency.model: the blocks and stages of image networks."""
+"""helpers.saliency.layers: the blocks and stages of image networks."""
 
 import pytest
 import torch
@@ -59,8 +59,6 @@ def test_proportions_tell_maps_from_other_tensors():
     wide = torch.rand(1, 3, 64, 96)
     model = built("resnet18")
     assert sizes(model, stages(model, wide), wide) == [(16, 24), (8, 12), (4, 6), (2, 3)]
-    # channels last inside: (1, h, w, c) is no map
-    assert blocks(built("swin_t"), torch.rand(1, 3, 224, 224)).keys() == {"features.0.0"}
 
 
 def test_padding_and_modules_that_are_called_twice_are_left_out():
