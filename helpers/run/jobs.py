@@ -113,7 +113,7 @@ def run_jobs(
 ) -> Iterator[tuple[Job, str | None]]:
     """Run jobs; each with None, or the reason why it failed, as they end.
 
-    Whoever stops iterating (Ctrl-C, say) ends the processes; they leave nothing half-written.
+    Closing the iterator, or Ctrl-C, ends the processes; they leave nothing half-written.
 
     Args:
         jobs: begun in this order.
