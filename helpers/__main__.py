@@ -1,80 +1,40 @@
-"""The command line: ``python -m helpers --help``."""
+"""The command line: ``nonlinear-saliency --help``, or from the top folder ``python -m helpers --help``."""
 
 # Only what `--help` needs is imported here: papermill and torch take seconds.
-import re
 import sys
 from pathlib import Path
 
 import click
-import yaml
 
 from helpers.files import ROOT
 
 EPILOGS = {
-    "run": "Example:  python -m helpers run 04 -p score_name=margin -p 'shown=[7, 235]'",
-    "sweep": "Example:  python -m helpers sweep 04 --grid flow_steps=4,8,16 --grid drop=1,2,4,8 -p grid_count=6",
-    "list": "Example:  python -m helpers list 04",
+    "run": "Example:  nonlinear-saliency run 04 -p score_name=margin -p 'shown=[7, 235]'",
+    "sweep": "Example:  nonlinear-saliency sweep 04 --grid flow_steps=4,8,16 --grid drop=1,2,4,8 -p grid_count=6",
+    "list": "Example:  nonlinear-saliency list 04",
 }
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1 takes 1e-3, without a dot, for a word; a number here, unless it is quoted."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
-
-
-def value_of(text: str):
-    """A value as it is written on a command line, in YAML: 3, 1e-3, true, [1, 2], a word.
-
-    Example:
-        >>> value_of("3"), value_of("1e-3"), value_of("'1e3'"), value_of("[1, 2]"), value_of("margin")
-        (3, 0.001, '1e3', [1, 2], 'margin')
-    """
-    try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise click.BadParameter(f"{text!r} is not a value in YAML ({error})") from error
-
-
-def values_of(text: str) -> list:
-    """The values of a grid: separated by commas, except within brackets and quotes.
-
-    Example:
-        >>> values_of("8,16"), values_of("a,'b,c',[1, 2]")
-        ([8, 16], ['a', 'b,c', [1, 2]])
-    """
-    values = value_of(f"[{text}]")
-    if not values:
-        raise click.BadParameter(f"expected at least one value, got {text!r}")
-    return values
-
-
 class Assignment(click.ParamType):
-    """name=value."""
+    """name=value, both as typed: the notebook says of which type the value is."""
 
     name = "name=value"
-
-    def __init__(self, read):
-        self.read = read
 
     def convert(self, value, param, ctx):
         if isinstance(value, tuple):
             return value
         name, sign, text = value.partition("=")
-        if not (sign and name.strip() and text.strip()):
+        if not (sign and name.strip()):
             self.fail(f"expected name=value, got {value!r}", param, ctx)
-        return name.strip(), self.read(text)
+        return name.strip(), text
 
 
-def unique(pairs: tuple[tuple[str, object], ...], option: str) -> dict:
+def unique(pairs: tuple[tuple[str, str], ...], option: str) -> dict:
     """Pairs as a dictionary; a name that is there twice would silently lose one.
 
     Example:
-        >>> unique((("steps", 8), ("seed", 0)), "--grid")
-        {'steps': 8, 'seed': 0}
+        >>> unique((("steps", "8"), ("seed", "0")), "-p")
+        {'steps': '8', 'seed': '0'}
     """
     found = dict(pairs)
     if len(found) < len(pairs):
@@ -89,7 +49,7 @@ parameters_option = click.option(
     "--parameter",
     "parameters",
     multiple=True,
-    type=Assignment(value_of),
+    type=Assignment(),
     help="A parameter; repeatable.",
 )
 quiet_option = click.option("--quiet", is_flag=True, help="No progress bar.")
@@ -123,7 +83,7 @@ def run(notebook, parameters, output, quiet):
 
     source = Notebook.read(find(notebook))
     output = output or ROOT / "build" / "runs" / source.path.name
-    result = run_notebook(source, output, unique(parameters, "-p"), show_progress=not quiet)
+    result = run_notebook(source, output, source.typed(unique(parameters, "-p")), show_progress=not quiet)
     for name, value in result.numbers.items():
         click.echo(f"{name}: {rounded(value, 6)}")
     click.echo(f"{shown(result.notebook)} and {result.record.name}, in {result.seconds:.1f} s")
@@ -131,9 +91,7 @@ def run(notebook, parameters, output, quiet):
 
 @cli.command(epilog=EPILOGS["sweep"])
 @click.argument("notebook")
-@click.option(
-    "--grid", multiple=True, required=True, type=Assignment(values_of), help="name=a,b,c; repeatable."
-)
+@click.option("--grid", multiple=True, required=True, type=Assignment(), help="name=a,b,c; repeatable.")
 @parameters_option
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Folder; default: build/sweeps/NOTEBOOK."
@@ -163,15 +121,15 @@ def sweep(notebook, grid, parameters, output, workers, scheduler, quiet):
       print(cluster.scheduler_address)
     """
     from helpers.run import sweeps
-    from helpers.run.notebook_files import find
+    from helpers.run.notebook_files import Notebook, find
 
-    source = find(notebook)
-    output = output or ROOT / "build" / "sweeps" / source.stem
+    source = Notebook.read(find(notebook))
+    output = output or ROOT / "build" / "sweeps" / source.path.stem
     report = sweeps.sweep(
         source,
         output,
-        unique(grid, "--grid"),
-        unique(parameters, "-p"),
+        source.typed_grid(unique(grid, "--grid")),
+        source.typed(unique(parameters, "-p")),
         workers=workers,
         scheduler=scheduler,
         show_progress=not quiet,
@@ -259,7 +217,7 @@ def _each(files, what) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit status (2: the command is wrong; 130: interrupted)."""
     try:
-        cli.main(arguments, prog_name="python -m helpers", standalone_mode=False)
+        cli.main(arguments, prog_name="nonlinear-saliency", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         return error.exit_code

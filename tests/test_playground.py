@@ -13,7 +13,6 @@ import pytest
 import torch
 from PIL import Image
 
-from helpers.__main__ import value_of
 from helpers.lessons import playground
 from helpers.lessons.playground import (
     GROUPS,
@@ -437,9 +436,7 @@ def read_command(text: str) -> Choice:
     words = shlex.split(text)
     assert words[:5] == ["python", "-m", "helpers", "run", playground.NOTEBOOK]
     assert all(flag == "-p" for flag in words[5::2])
-    declared = Notebook.read(NOTEBOOK).parameters
-    values = {name: value_of(value) for name, value in (word.split("=", 1) for word in words[6::2])}
-    return Choice(**{name: declared[name].accept(value) for name, value in values.items()})
+    return Choice(**Notebook.read(NOTEBOOK).typed(dict(word.split("=", 1) for word in words[6::2])))
 
 
 class TestWritten:
@@ -468,7 +465,7 @@ class TestWritten:
         assert torch.equal(names["saliency_map"], compare(choice).nonlinear_map)
 
     @pytest.mark.parametrize("name", ["2024", "true", "null", "a b", "~/x.png", "[1]", "#1"])
-    def test_texts_that_yaml_would_misread(self, name):
+    def test_texts_that_look_like_other_values(self, name):
         choice = Choice(data="file", file=name)
         assert read_command(command(choice)) == choice
 

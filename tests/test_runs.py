@@ -4,7 +4,10 @@ import csv
 import json
 import math
 import os
+import shutil
+import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import nbformat
@@ -13,8 +16,9 @@ import pytest
 import torch
 
 from helpers import __main__ as command
+from helpers.files import ROOT
 from helpers.run import form, notebook_files, records
-from helpers.run.execute import NotebookFailed, run_notebook
+from helpers.run.execute import NotebookFailed, discard, run_notebook
 from helpers.run.form import KERNELSPEC, LANGUAGE_INFO, WIDGET_VIEW, check_form, normalise
 from helpers.run.notebook_files import Notebook, dumps
 from helpers.run.parameters import Parameter, ParameterError
@@ -66,16 +70,25 @@ def everything_in(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
+def earlier_run(notebook: Path) -> None:
+    """What a run has left, as far as it matters here."""
+    notebook.write_text("from an earlier run")
+    record = {"notebook": "x", "code": "", "parameters": {}, "numbers": {}, "figures": []}
+    notebook.with_suffix(".json").write_text(json.dumps(record))
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """One notebook, run with two of its parameters changed."""
-    folder = tmp_path_factory.mktemp("finished")
+    """One notebook, run with two of its parameters changed, from a folder and to one that are difficult."""
+    folder = tmp_path_factory.mktemp("my {suite}")
+    (folder / "helpers.py").write_text("raise RuntimeError('this is not the package')")
     source = make(folder / "05_small.ipynb", FIGURE, PIXEL, "import sys\nsys.executable", RECORD)
     before = source.read_bytes()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MPLBACKEND", "Agg")
+        patch.chdir(folder)
         result = run_notebook(
-            source, folder / "out" / "x.ipynb", {"steps": 8, "rate": 2}, show_progress=False
+            source, folder / "out {2024}" / "x.ipynb", {"steps": 8, "rate": 2}, show_progress=False
         )
         assert os.environ["MPLBACKEND"] == "Agg"
     assert source.read_bytes() == before
@@ -85,6 +98,26 @@ def finished(tmp_path_factory):
 def test_run_uses_the_given_parameters_and_the_defaults_of_the_others(finished):
     assert finished.parameters == {"steps": 8, "rate": 2.0, "label": "a", "loud": False, "widths": [1, 2]}
     assert finished.numbers == {"total": 16.0, "label": "a", "loud": False, "widths": 2}
+
+
+def test_braces_in_paths_are_braces(finished):
+    assert finished.notebook.parent.name == "out {2024}"
+    assert finished.notebook.is_file()
+
+
+def test_a_helpers_py_in_the_callers_folder_is_not_taken_for_the_package(finished):
+    """Nor by the installed command, which `python -m helpers` would be."""
+    assert finished.numbers["label"] == "a"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    module, function = project["scripts"]["nonlinear-saliency"].split(":")
+    asked = subprocess.run(
+        [sys.executable, "-P", "-c", f"from {module} import {function}; {function}(['--help'])"],
+        cwd=finished.notebook.parent.parent,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert asked.stdout.startswith("Usage: nonlinear-saliency"), asked.stderr
 
 
 def test_run_leaves_notebook_record_and_figures_and_nothing_else(finished):
@@ -187,8 +220,8 @@ def test_parameters_cell_that_papermill_would_misread_is_refused(tmp_path, cell,
 )
 def test_failing_notebook_tells_its_cell_and_leaves_the_destination_alone(tmp_path, cell, place, message):
     source = make(tmp_path / "03_bad.ipynb", "done = 1", cell, RECORD)
-    for name in ("x.ipynb", "x.json"):
-        (tmp_path / name).write_text("from an earlier run")
+    earlier_run(tmp_path / "x.ipynb")
+    before = (tmp_path / "x.json").read_text()
     with pytest.raises(NotebookFailed, match=message) as raised:
         run_notebook(source, tmp_path / "x.ipynb", {"steps": 1}, show_progress=False)
     failure = raised.value
@@ -199,7 +232,8 @@ def test_failing_notebook_tells_its_cell_and_leaves_the_destination_alone(tmp_pa
     assert "03_bad.ipynb failed" in str(failure)
     assert "\x1b" not in str(failure)
     assert everything_in(tmp_path) == ["03_bad.ipynb", "x.ipynb", "x.json"]
-    assert (tmp_path / "x.ipynb").read_text() == (tmp_path / "x.json").read_text() == "from an earlier run"
+    assert (tmp_path / "x.ipynb").read_text() == "from an earlier run"
+    assert (tmp_path / "x.json").read_text() == before
 
 
 def test_a_cell_that_takes_too_long_fails_the_notebook(tmp_path):
@@ -234,18 +268,75 @@ def test_run_refuses_to_overwrite_its_source(tmp_path):
         run_notebook(tmp_path / "absent.ipynb", tmp_path / "x.ipynb")
 
 
-def test_run_refuses_the_kernel_of_another_environment(tmp_path, monkeypatch):
+@pytest.mark.parametrize("earlier", [False, True])
+@pytest.mark.parametrize("mine", ["x.ipynb", "x.json", "x_figures/01.png", "x_figures/mine.png"])
+def test_run_replaces_nothing_that_no_run_has_made(tmp_path, mine, earlier):
+    source, destination = make(tmp_path / "source.ipynb", parameters=None), tmp_path / "x.ipynb"
+    if earlier:
+        earlier_run(destination)
+    own = tmp_path / mine
+    own.parent.mkdir(exist_ok=True)
+    own.write_text(source.read_text())
+    if earlier and mine == "x.ipynb":
+        destination.with_suffix(".json").unlink()
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for what in (lambda: run_notebook(source, destination), lambda: discard(destination)):
+        with pytest.raises(FileExistsError, match=f"{mine.split('/')[0]}: no run has made it"):
+            what()
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("lost", [None, "x.json", "x_figures/01.png"])
+def test_what_a_run_has_made_goes_whole_or_cut_short(finished, tmp_path, lost):
+    shutil.copytree(finished.notebook.parent, tmp_path / "out")
+    if lost:
+        (tmp_path / "out" / lost).unlink()
+    discard(tmp_path / "out" / "x.ipynb")
+    assert everything_in(tmp_path) == ["out"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "mine"),
+    [
+        (["run-all", "--notebooks", "walk", "--build", "out"], "results.csv"),
+        (["run-all", "--notebooks", "walk", "--build", "out"], "results.md"),
+        (["sweep", "walk/01_x.ipynb", "--grid", "steps=1,2", "-o", "out"], "table.csv"),
+        (["sweep", "walk/01_x.ipynb", "--grid", "steps=1,2", "-o", "out"], "failures/mine.txt"),
+    ],
+)
+def test_nor_do_all_runs_and_sweeps(tmp_path, monkeypatch, capsys, asked, mine):
+    monkeypatch.chdir(tmp_path)
+    make(tmp_path / "walk" / "01_x.ipynb")
+    own = tmp_path / "out" / mine
+    own.parent.mkdir(parents=True)
+    own.write_text("mine")
+    before = everything_in(tmp_path)
+    assert command.main(asked) == 1
+    assert f"{mine.split('/')[0]}: no run has made it" in capsys.readouterr().err
+    assert everything_in(tmp_path) == before
+    assert own.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            '{"argv": ["/elsewhere/bin/python"], "display_name": "x", "language": "python"}',
+            "runs /elsewhere/bin/",
+        ),
+        ('{"argv": []}', "kernel.json: expected a command in argv"),
+        ("{}", "kernel.json: expected a command in argv"),
+        ("[]", "kernel.json: expected a command in argv"),
+        ("", "kernel.json: expected a command in argv"),
+    ],
+)
+def test_run_refuses_the_kernel_of_another_environment(tmp_path, monkeypatch, content, message):
     source = make(tmp_path / "source.ipynb")
     folder = tmp_path / "jupyter" / "kernels" / "python3"
     folder.mkdir(parents=True)
-    spec = {
-        "argv": ["/elsewhere/bin/python", "-m", "ipykernel_launcher"],
-        "display_name": "x",
-        "language": "python",
-    }
-    (folder / "kernel.json").write_text(json.dumps(spec))
+    (folder / "kernel.json").write_text(content)
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
-    with pytest.raises(RuntimeError, match="runs /elsewhere/bin/python, not "):
+    with pytest.raises(RuntimeError, match=f"{message}.*remove that kernel"):
         run_notebook(source, tmp_path / "x.ipynb", show_progress=False)
 
 
@@ -261,7 +352,7 @@ def test_run_all_gathers_the_numbers_and_goes_on_after_a_failure(tmp_path, capsy
     make(folder / "notes.ipynb", "1 / 0")
     (folder / "04_none.ipynb").write_text("{}")
     build.mkdir()
-    (build / "02_bad.json").write_text("from an earlier run")
+    earlier_run(build / "02_bad.ipynb")
     status = command.main(["run-all", "--notebooks", str(folder), "--build", str(build), "--quiet"])
     told = capsys.readouterr().out
     assert status == 1

@@ -17,9 +17,8 @@ import pytest
 
 from helpers import __main__ as command
 from helpers.run import notebook_files
-from helpers.run.jobs import alone_in
+from helpers.run.jobs import Job, alone_in, run_job
 from helpers.run.notebook_files import Notebook
-from helpers.run.parameters import Domain
 from helpers.run.sweeps import comparison, sweep
 from helpers.show.style import png
 
@@ -94,7 +93,7 @@ def half_written(folder: Path) -> list[Path]:
         (["--grid", "a=1,1"], "expected different values"),
         (["--grid", "a=1,2", "-p", "a=3"], "a is also fixed to 3"),
         (["--grid", "a=1,2", "--grid", "a=3"], "'a' is given twice"),
-        (["--grid", "a="], "expected name=value"),
+        (["--grid", "a"], "expected name=value"),
         (["--grid", "a=1", "-p", "rat=2"], "did you mean 'rate'?"),
     ],
 )
@@ -104,32 +103,6 @@ def test_what_the_notebook_does_not_take_is_refused_before_anything_runs(tmp_pat
     assert message in capsys.readouterr().err
     assert not executions(source)
     assert not (tmp_path / "out").exists()
-
-
-def test_values_are_read_as_they_are_meant():
-    assert command.values_of("1, 2.5,1e-3, true") == [1, 2.5, 1e-3, True]
-    assert command.values_of("mlp, kernel machine, 'a,b'") == ["mlp", "kernel machine", "a,b"]
-    assert command.values_of("[0, 1], [2]") == [[0, 1], [2]]
-    assert command.value_of("[x, 1e-5]") == ["x", 1e-5]
-    assert command.values_of("1e3, '1e3', 2E-1") == [1000.0, "1e3", 0.2]
-
-
-@pytest.mark.parametrize(
-    ("help", "inside", "outside"),
-    [
-        ("steps (at least 1)", [1, 5.5], [0, "1", True]),
-        ("share (above 0, at most 1)", [0.1, 1], [0, 1.1]),
-        ("number (0 to 999)", [0, 999], [-1, 1000]),
-        ("score (one of: log-odds, margin)", ["margin"], ["logit", 1]),
-        ("widths (at least 0; at least 2 entries)", [[0, 1]], [[1], [0, -1]]),
-    ],
-)
-def test_a_domain_holds_what_its_words_say(help, inside, outside):
-    domain = Domain.of(help)
-    assert all(map(domain.holds, inside))
-    assert not any(map(domain.holds, outside))
-    assert Domain.of("steps (more is finer)") is None
-    assert Domain.of("steps") is None
 
 
 # ---- what comes out ----------------------------------------------------------------------------------------
@@ -278,8 +251,12 @@ def cluster():
         yield found
 
 
-def test_a_cluster_completes_the_table_though_a_worker_is_killed(tmp_path, cluster):
-    source, output = make(tmp_path / "tiny.ipynb", WAIT), tmp_path / "out"
+def test_a_cluster_completes_the_table_though_a_worker_is_killed(tmp_path, cluster, monkeypatch):
+    source, output = (
+        make(tmp_path / "tiny.ipynb", f"{WAIT}\npathlib.Path(f'made-{{a}}').touch()"),
+        tmp_path / "out",
+    )
+    monkeypatch.chdir(tmp_path)  # the workers are elsewhere
     grid = {"a": [1, 2], "word": ["x"]}
     victim = next(iter(cluster.workers.values())).pid
     with ThreadPoolExecutor(1) as pool:
@@ -292,11 +269,19 @@ def test_a_cluster_completes_the_table_though_a_worker_is_killed(tmp_path, clust
         source.with_name("gate").touch()
         report = asked.result()
     assert (report.ran, report.failures) == (2, ())
+    assert sorted(path.name for path in tmp_path.glob("made-*")) == ["made-1", "made-2"], (
+        "the caller's folder"
+    )
     assert rows(output) == [
         ["a", "word", "product", "word (number)"],
         ["1", "x", "0.5", "x"],
         ["2", "x", "1.0", "x"],
     ]
+
+
+def test_a_folder_that_a_worker_does_not_have_is_named(tmp_path):
+    job = Job("a", str(make(tmp_path / "tiny.ipynb")), str(tmp_path / "x.ipynb"), {}, 1, str(tmp_path / "no"))
+    assert run_job(job).startswith(f"{tmp_path / 'no'}: no such folder. Every worker needs")
 
 
 def test_a_missing_package_is_asked_for_by_name(tmp_path, monkeypatch, capsys):
@@ -333,4 +318,4 @@ def test_list_shows_parameters_and_times(capsys):
 @pytest.mark.parametrize("name", ["run", "sweep", "list", "run-all", "execute", "normalise"])
 def test_every_command_has_help(name, capsys):
     assert command.main([name, "--help"]) == 0
-    assert "Usage: python -m helpers " + name in capsys.readouterr().out
+    assert "Usage: nonlinear-saliency " + name in capsys.readouterr().out

@@ -20,7 +20,6 @@ from pathlib import Path as FilePath
 import ipywidgets
 import numpy as np
 import torch
-import yaml
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
@@ -752,9 +751,7 @@ def command(choice: Choice) -> str:
         value = getattr(choice, one.name)
         if value == one.default or one.name in unused(choice):
             continue
-        # -p reads its values as YAML: a text that looks like a number is quoted
-        text = yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=True)
-        words += ["-p", f"{one.name}={text.removesuffix(chr(10)).removesuffix('...').strip()}"]
+        words += ["-p", f"{one.name}={value}"]
     return shlex.join(words)
 
 

@@ -519,7 +519,7 @@ def image_set(folder: str | Path = "", limit: int = 0, classes: int | None = Non
 def _in_folder(folder: Path) -> ImageSet:
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"
-        raise FileNotFoundError(f"folder: expected a folder of images; {str(folder)!r} {what}.")
+        raise FileNotFoundError(f"folder: expected a folder of images; {str(folder.absolute())!r} {what}.")
     if (folder / "labels.csv").is_file():
         listed = photo_folder(folder)
         paths = [path.relative_to(folder) if path.is_relative_to(folder) else path for path, _ in listed]

@@ -25,7 +25,7 @@ from papermill.exceptions import PapermillExecutionError
 from tqdm.auto import tqdm
 from traitlets.config import Config
 
-from helpers.files import PART
+from helpers.files import PART, ROOT
 from helpers.run import notebook_files
 from helpers.run.form import normalise, problems
 from helpers.run.notebook_files import Notebook
@@ -33,6 +33,7 @@ from helpers.run.parameters import is_parameters
 from helpers.run.records import Number, recorded
 
 KERNEL = "python3"
+EXECUTED = "nonlinear_saliency"  # in the metadata of an executed notebook: it may be replaced
 PATIENCE = 1800  # seconds that a kernel has to answer before it is given up
 # Without it a kernel warns, in the middle of the progress bar, that anybody on this machine can listen.
 ENCRYPTED = Config({"KernelManager": {"transport_encryption": "auto"}} if zmq.has("curve") else {})
@@ -139,6 +140,7 @@ def run_notebook(
         FileNotFoundError: there is no such notebook.
         ParameterError: unknown parameter or wrong type; nothing was run.
         ValueError: the destination is the source, or does not end in .ipynb.
+        FileExistsError: at the destination is something that no run has made.
         NotebookFailed: a cell or a widget's callback raised, the kernel died, or the notebook stopped early.
         RuntimeError: the kernel ``python3`` is not this environment's.
 
@@ -156,11 +158,12 @@ def run_notebook(
         >>> result.notebook.name, result.record.name, result.parameters, result.numbers
         ('5.ipynb', '5.json', {'steps': 5}, {'squared': 25})
     """
-    source, destination = _as_notebook(source), Path(destination)
+    source, destination = Notebook.of(source), Path(destination)
     if destination.suffix != ".ipynb":
         raise ValueError(f"destination: expected a name that ends in .ipynb, got {destination}")
     if destination.resolve() == source.path.resolve():
         raise ValueError(f"destination: expected another file than the notebook itself, got {destination}")
+    require_replaceable(destination)
     values = source.values(parameters or {})
     given = {name: values[name] for name in parameters or {}}
     destination.parent.mkdir(parents=True, exist_ok=True)
@@ -173,6 +176,7 @@ def run_notebook(
         except ValueError as error:
             raise NotebookFailed(source.path, None, "", str(error)) from error
         notebook.metadata.pop("papermill", None)
+        notebook.metadata[EXECUTED] = {"notebook": source.path.stem, "code": source.fingerprint}
         notebook_files.write(notebook, made)
         figures = _write_figures(notebook, _figures_folder(destination).name, made.parent)
         content = {
@@ -187,15 +191,11 @@ def run_notebook(
         record_file(made).write_text(text, encoding="utf-8")
         with _uninterrupted():
             discard(destination)
+            made.replace(destination)
             if figures:
                 _figures_folder(made).replace(_figures_folder(destination))
-            made.replace(destination)
             record_file(made).replace(record_file(destination))
     return RunResult.read(destination)
-
-
-def _as_notebook(source: str | Path | Notebook) -> Notebook:
-    return source if isinstance(source, Notebook) else Notebook.read(source)
 
 
 @contextmanager
@@ -232,21 +232,68 @@ def _write_figures(notebook: NotebookNode, name: str, folder: Path) -> list[str]
     return names
 
 
-def discard(destination: str | Path) -> None:
-    """Remove an executed notebook, its record (first) and its figures, as far as they are there.
+def require_replaceable(destination: str | Path) -> None:
+    """Raises FileExistsError if at a destination is something that `run_notebook` has not made.
 
     Example:
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     for name in ("04.ipynb", "04.json", "results.csv"):
-        ...         _ = Path(folder, name).write_text("")
-        ...     discard(Path(folder, "04.ipynb"))
-        ...     [path.name for path in Path(folder).iterdir()]
-        ['results.csv']
+        ...     Path(folder, "report_figures").mkdir()
+        ...     Path(folder, "report_figures", "mine.png").touch()
+        ...     require_replaceable(Path(folder, "report.ipynb"))  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        FileExistsError: ...report_figures: no run has made it; move it away, or name another destination
     """
     destination = Path(destination)
+    record, figures = record_file(destination), _figures_folder(destination)
+    content = _json(record)
+    whole = set(content) >= {"notebook", "code", "parameters", "numbers", "figures"}
+    executed = whole or EXECUTED in _json(destination).get("metadata", {})
+    made = [Path(name).name for name in content["figures"]] if whole else _names(figures, "[0-9]*.png")
+    if record.exists() and not whole:
+        foreign = record
+    elif destination.exists() and not executed:
+        foreign = destination
+    elif figures.exists() and not (executed and set(_names(figures, "*")) <= set(made)):
+        foreign = figures
+    else:
+        return
+    raise FileExistsError(f"{foreign}: no run has made it; move it away, or name another destination")
+
+
+def _json(path: Path) -> dict:
+    """The content of a JSON file; empty if it is not there or something else."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _names(folder: Path, pattern: str) -> list[str]:
+    return [path.name for path in folder.glob(pattern)]
+
+
+def discard(destination: str | Path) -> None:
+    """Remove an executed notebook, its record (first) and its figures, as far as they are there.
+
+    Raises:
+        FileExistsError: as `require_replaceable`; nothing is removed.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     notebook = Path(folder, "04.ipynb")
+        ...     _ = notebook.write_text('{"metadata": {"nonlinear_saliency": {}}}')
+        ...     discard(notebook)
+        ...     notebook.exists()
+        False
+    """
+    destination = Path(destination)
+    require_replaceable(destination)
+    # The notebook last: as long as it is there, the figures are known as those of a run.
     record_file(destination).unlink(missing_ok=True)
-    destination.unlink(missing_ok=True)
     shutil.rmtree(_figures_folder(destination), ignore_errors=True)
+    destination.unlink(missing_ok=True)
 
 
 def _execute(source: Notebook, parameters: dict, show_progress, timeout, on_cell) -> NotebookNode:
@@ -274,7 +321,7 @@ def _execute(source: Notebook, parameters: dict, show_progress, timeout, on_cell
         return NotebookFailed(source.path, cell, code, notebook_files.plain(text))
 
     try:
-        with bar, _inline_figures():
+        with bar, _kernel_environment():
             notebook = papermill.execute_notebook(
                 source.node,
                 None,
@@ -308,25 +355,47 @@ def _execute(source: Notebook, parameters: dict, show_progress, timeout, on_cell
 
 def _check_kernel() -> None:
     """That the kernel runs this interpreter: `python3` of another environment has other packages."""
-    command = KernelSpecManager().get_kernel_spec(KERNEL).argv[0]
+    kernels = KernelSpecManager()
+    file = Path(kernels.find_kernel_specs().get(KERNEL, ""), "kernel.json")
+    remedy = "remove that kernel (jupyter kernelspec list), or unset JUPYTER_PATH"
+    try:
+        command = kernels.get_kernel_spec(KERNEL).argv[0]
+    except (ValueError, TypeError, AttributeError, IndexError) as error:
+        raise RuntimeError(f"{file}: expected a command in argv, found none; {remedy}") from error
     # A bare "python" is replaced by sys.executable when the kernel starts.
     folder = Path(command).parent
     if Path(command).is_absolute() and folder.resolve() != Path(sys.executable).parent.resolve():
-        raise RuntimeError(
-            f"the Jupyter kernel {KERNEL!r} runs {command}, not {sys.executable}: "
-            "remove that kernel (jupyter kernelspec list), or unset JUPYTER_PATH"
-        )
+        raise RuntimeError(f"the Jupyter kernel {KERNEL!r} runs {command}, not {sys.executable}: {remedy}")
 
 
 @contextmanager
-def _inline_figures() -> Iterator[None]:
-    """Kernels inherit the environment: with a caller's MPLBACKEND=Agg no figure would reach the notebook."""
-    before = os.environ.pop("MPLBACKEND", None)
+def _kernel_environment() -> Iterator[None]:
+    """Kernels inherit the environment.
+
+    With a caller's MPLBACKEND=Agg no figure would reach the notebook; a helpers.py in the caller's folder would
+    be taken for this package, which is therefore found before that folder.
+    """
+    before = {name: os.environ.get(name) for name in ("MPLBACKEND", "PYTHONPATH")}
+    os.environ.pop("MPLBACKEND", None)
+    os.environ["PYTHONPATH"] = python_path()
     try:
         yield
     finally:
-        if before is not None:
-            os.environ["MPLBACKEND"] = before
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def python_path() -> str:
+    """PYTHONPATH with this package in front.
+
+    Example:
+        >>> python_path().split(os.pathsep)[0] == str(ROOT)
+        True
+    """
+    return os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
 
 
 def execute(path: str | Path, show_progress: bool = True) -> list[str]:

@@ -15,13 +15,13 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from helpers.files import PART, ROOT
-from helpers.run.execute import run_notebook
+from helpers.files import PART
+from helpers.run.execute import python_path, run_notebook
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 # A job whose process was killed (no memory, say) gets so many attempts.
@@ -45,6 +45,7 @@ class Job:
             must see the same ones.
         parameters: name -> value, those that are given.
         threads: of the process.
+        folder: where the kernel starts, from which relative paths among the parameters count.
 
     Example:
         >>> Job("steps=8", "/walk/04.ipynb", "/out/04.ipynb", {"steps": 8}, threads=1).name
@@ -56,6 +57,7 @@ class Job:
     destination: str
     parameters: dict
     threads: int
+    folder: str = field(default_factory=os.getcwd)
 
 
 @dataclass(frozen=True)
@@ -86,15 +88,23 @@ def cores() -> int:
 
 
 @contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
+def alone_in(folder: Path, *written: str) -> Iterator[None]:
     """Nobody else runs jobs into a folder meanwhile; what killed ones left there half-written is removed.
+
+    Args:
+        written: names of files and folders that the caller replaces there, beside those of the jobs.
 
     Raises:
         RuntimeError: somebody else does.
+        FileExistsError: the folder is used for the first time, and one of those names is there.
     """
+    lock = folder / ".lock"
+    for path in (folder / name for name in written):
+        if path.exists() and not lock.exists():
+            raise FileExistsError(f"{path}: no run has made it; move it away, or name another folder")
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(folder / ".lock", timeout=0):
+        with FileLock(lock, timeout=0):
             for left in folder.glob(f".*-*{PART}"):
                 if left.is_dir():
                     shutil.rmtree(left, ignore_errors=True)
@@ -113,7 +123,7 @@ def run_jobs(
 ) -> Iterator[tuple[Job, str | None]]:
     """Run jobs; each with None, or the reason why it failed, as they end.
 
-    Whoever stops iterating (Ctrl-C, say) ends the processes; they leave nothing half-written.
+    Closing the iterator, or Ctrl-C, ends the processes; they leave nothing half-written.
 
     Args:
         jobs: begun in this order.
@@ -202,6 +212,8 @@ def run_job(
         >>> run_job(Job("no", "no.ipynb", "build/no.ipynb", {}, threads=1))
         'no.ipynb: no such notebook. Every worker needs the notebook and the output under the same paths.'
     """
+    if not Path(job.folder).is_dir():
+        return f"{job.folder}: no such folder. Every worker needs the caller's folder under the same path."
     for _ in range(ATTEMPTS):
         with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as said:
             code = _process(job, said, begun, on_cell)
@@ -217,7 +229,6 @@ def run_job(
 
 def _process(job: Job, said, begun, on_cell) -> int:
     """One attempt at a job; the exit code of its process, negative if a signal killed it."""
-    found = os.environ.get("PYTHONPATH")
     process = subprocess.Popen(
         [sys.executable, "-P", "-c", PROCESS],
         stdin=subprocess.PIPE,
@@ -226,9 +237,10 @@ def _process(job: Job, said, begun, on_cell) -> int:
         env={
             **os.environ,
             **dict.fromkeys(THREADS, str(job.threads)),
-            "PYTHONPATH": f"{ROOT}{os.pathsep}{found}" if found else str(ROOT),
+            "PYTHONPATH": python_path(),
         },
         text=True,
+        cwd=job.folder,
         start_new_session=True,  # a Ctrl-C is for the one that waits, and reaches this process through its pipe
     )
     with suppress(BrokenPipeError), process:
@@ -259,6 +271,8 @@ def main() -> int:
     except FileNotFoundError as error:
         # a worker elsewhere may not have the folders of the computer that sent the job
         reason = f"{error}. Every worker needs the notebook and the output under the same paths."
+    except FileExistsError as error:
+        reason = str(error)
     except OSError as error:
         reason = f"cannot be written: {error}. Make room and give the same command again."
     except (RuntimeError, ValueError) as error:

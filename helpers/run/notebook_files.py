@@ -61,6 +61,11 @@ class Notebook:
         # Not nbformat.reads, which adds random cell ids.
         return cls(path, text, nbformat.v4.reads_json(text))
 
+    @classmethod
+    def of(cls, source: "str | Path | Notebook") -> "Notebook":
+        """What was read already, or the notebook in a file."""
+        return source if isinstance(source, cls) else cls.read(source)
+
     @property
     def code(self) -> list[str]:
         """The sources of its code cells."""
@@ -92,6 +97,20 @@ class Notebook:
             name: one.accept(given[name]) if name in given else one.default
             for name, one in self.parameters.items()
         }
+
+    def typed(self, given: dict[str, str]) -> dict:
+        """Values as they are typed on a command line, read by the types of the defaults (`Parameter.read`).
+
+        Raises:
+            ParameterError: as `values`.
+        """
+        self._require_known(given)
+        return {name: self.parameters[name].read(text) for name, text in given.items()}
+
+    def typed_grid(self, given: dict[str, str]) -> dict[str, list]:
+        """The same for lists of values, separated by commas (`Parameter.read_all`)."""
+        self._require_known(given)
+        return {name: self.parameters[name].read_all(text) for name, text in given.items()}
 
     def _require_known(self, names) -> None:
         for name in names:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from nbformat import NotebookNode
 from papermill.translators import PythonTranslator
 
+_INT = re.compile(r"[+-]?[0-9]{1,4000}")  # Python reads no longer ones
+_FLOAT = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _NUMBER = r"-?\d+(?:\.\d+)?(?:e-?\d+)?"
 
 
@@ -109,6 +111,33 @@ class Parameter:
         """The values that it may take, if its help says so."""
         return Domain.of(self.help)
 
+    def read(self, text: str):
+        """A value as it is typed on a command line, by the type of the default; a text is taken as typed.
+
+        Raises:
+            ParameterError: the text is not of that type, or `accept` refuses the value.
+
+        Example:
+            >>> Parameter("image", 5, "").read("010"), Parameter("folder", "", "").read("holiday #1")
+            (10, 'holiday #1')
+        """
+        return self.accept(_typed(text, self.default))
+
+    def read_all(self, text: str) -> list:
+        """Values separated by commas, except within brackets and quotes.
+
+        Raises:
+            ParameterError: as `read`, or a bracket or quote is not closed.
+
+        Example:
+            >>> Parameter("image", 5, "").read_all("5,15"), Parameter("word", "", "").read_all("a, 'b,c'")
+            ([5, 15], ['a', 'b,c'])
+        """
+        pieces = _separated(text)
+        if pieces is None:
+            raise ParameterError(f"parameter {self.name!r}: a bracket or quote is not closed in {text!r}")
+        return [self.accept(_typed(_unquoted(piece, self.default), self.default)) for piece in pieces]
+
     def accept(self, value):
         """The value as the notebook may take it (an int where the default is a float becomes one).
 
@@ -143,6 +172,55 @@ def _fits(value, default) -> tuple[bool, str]:
         finite = type(value) is not float or math.isfinite(value)
         return finite and (value is None or type(value) in (bool, int, float, str)), "a plain value"
     return type(value) is kind, {bool: "True or False", int: "a whole number", str: "a text"}[kind]
+
+
+def _typed(text: str, default):
+    """A text as a value of the default's type, or as it is where it is not one."""
+    kind = type(default)
+    if kind is str:
+        return text
+    text = text.strip()
+    if kind is bool:
+        return {"true": True, "false": False}.get(text.lower(), text)
+    if kind is int:
+        return int(text) if _INT.fullmatch(text) else text
+    if kind is float:
+        return float(text) if _FLOAT.fullmatch(text) else text
+    if kind is list:
+        pieces = _separated(text[1:-1]) if text.startswith("[") and text.endswith("]") else None
+        if pieces is None:
+            return text
+        inner = default[0] if default else None
+        return [_typed(_unquoted(piece, inner), inner) for piece in pieces if piece or len(pieces) > 1]
+    # Without a type to go by: the first that fits, and None.
+    if text in ("None", "null"):
+        return None
+    typed = [value for one in (False, 0, 0.0) if not isinstance(value := _typed(text, one), str)]
+    return typed[0] if typed else _unquoted(text, "")
+
+
+def _separated(text: str) -> list[str] | None:
+    """The pieces between commas, except those in brackets and quotes; None if one of these is not closed."""
+    pieces, depth, quote = [""], 0, ""
+    for sign in text:
+        if quote:
+            quote = "" if sign == quote else quote
+        elif sign in "'\"" and pieces[-1].rstrip()[-1:] in ("", ",", "["):  # not the one of "it's"
+            quote = sign
+        elif sign == "," and depth == 0:
+            pieces.append("")
+            continue
+        depth += 0 if quote else (sign == "[") - (sign == "]")
+        if depth < 0:
+            return None
+        pieces[-1] += sign
+    return None if quote or depth else [piece.strip() for piece in pieces]
+
+
+def _unquoted(piece: str, default) -> str:
+    """A text without its quotes, which protect commas; other values have none."""
+    quoted = type(default) is str and len(piece) > 1 and piece[0] == piece[-1] and piece[0] in "'\""
+    return piece[1:-1] if quoted else piece
 
 
 def is_parameters(cell: NotebookNode) -> bool:

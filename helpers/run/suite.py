@@ -4,6 +4,7 @@ import csv
 import io
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -65,6 +66,7 @@ def run_all(
     Raises:
         FileNotFoundError: there are no notebooks.
         RuntimeError: another command is writing to ``build_dir``.
+        FileExistsError: a table is there that no run has made.
 
     Example:
         >>> import tempfile
@@ -83,10 +85,11 @@ def run_all(
     """
     sources, build = walk(notebooks_dir), Path(build_dir).resolve()
     started = time.perf_counter()
-    with alone_in(build):
+    with alone_in(build, "results.csv", "results.md"):
         failed = _run(sources, build, show_progress)
         for name in failed:
-            discard(build / f"{name}.ipynb")
+            with suppress(FileExistsError):  # which is why it failed
+                discard(build / f"{name}.ipynb")
         results = [RunResult.read(build / path.name) for path in sources if path.stem not in failed]
         table = build / "results.csv"
         _write_table(results, table)

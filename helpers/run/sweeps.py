@@ -78,7 +78,7 @@ class SweepReport:
 
 
 def sweep(
-    source: str | Path,
+    source: str | Path | Notebook,
     output: str | Path,
     grid: Mapping[str, Sequence],
     parameters: Mapping | None = None,
@@ -94,7 +94,7 @@ def sweep(
     On the command line: ``python -m helpers sweep 00 --grid steps=8,16``.
 
     Args:
-        source: the notebook's file.
+        source: the notebook: its file, or what was read from it.
         output: a folder; one sweep at a time writes to it.
         grid: parameter -> values, at least one each.
         parameters: others, the same in all combinations.
@@ -108,7 +108,8 @@ def sweep(
         ValueError: a parameter without values, the same value twice, or one both in the grid and fixed.
         RuntimeError: another command is writing to the folder, or a scheduler is given and the package
             distributed is not installed.
-        OSError: the table or the plot could not be written, or the scheduler does not answer.
+        FileExistsError: a table, a plot or failures are there that no sweep has made.
+        OSError: the table or the plot cannot be written, or the scheduler does not answer.
 
     Example:
         >>> import tempfile
@@ -119,10 +120,10 @@ def sweep(
             ...
         helpers.run.parameters.ParameterError: 00_index.ipynb has no parameter 'step'; did you mean 'steps'? ...
     """
-    notebook, output = Notebook.read(Path(source).resolve()), Path(output).resolve()
+    notebook, output = Notebook.of(source), Path(output).resolve()
     threads = max(1, cores() // (workers or cores()))
     wanted = combinations(notebook, output, grid, parameters or {}, threads)
-    with alone_in(output):
+    with alone_in(output, "table.csv", "plot.png", "failures"):
         shutil.rmtree(output / "failures", ignore_errors=True)
         kept = [one for one in wanted if _numbers(one.job, notebook.fingerprint) is not None]
         missing = [one.job for one in wanted if one not in kept]
@@ -171,7 +172,7 @@ def combinations(
         swept = {name: known[name] for name in grid}
         destination = output / f"{_file_name(notebook.path.stem, swept, known)}.ipynb"
         own = {name: known[name] for name in given}
-        job = Job(_listed(swept, "=", ", "), str(notebook.path), str(destination), own, threads)
+        job = Job(_listed(swept, "=", ", "), str(notebook.path.resolve()), str(destination), own, threads)
         found.append(Combination(swept, job))
     return found
 
