@@ -455,7 +455,7 @@ class TestWritten:
         assert all(getattr(asked, name) == getattr(choice, name) for name in used)
 
     def test_command_of_the_default_has_no_parameters(self):
-        assert command(Choice()) == "python -m helpers run 10_playground"
+        assert command(Choice()) == "nonlinear-saliency run 10_playground"
 
     def test_own_file_with_a_difficult_name(self, photo_file, capsys):
         choice = replace(PHOTO, data="file", file=str(photo_file), preset=True)

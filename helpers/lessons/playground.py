@@ -744,9 +744,9 @@ def command(choice: Choice) -> str:
 
     Example:
         >>> command(Choice(level="drop", geometry="smooth"))
-        'python -m helpers run 10_playground -p level=drop -p geometry=smooth'
+        'nonlinear-saliency run 10_playground -p level=drop -p geometry=smooth'
     """
-    words = ["python", "-m", "helpers", "run", NOTEBOOK]
+    words = ["nonlinear-saliency", "run", NOTEBOOK]
     for one in fields(Choice):
         value = getattr(choice, one.name)
         if value == one.default or one.name in unused(choice):

@@ -1,6 +1,6 @@
 """Running a notebook with papermill: with other parameters, and again for the committed form.
 
-From the command line: ``python -m helpers`` (`helpers.__main__`); all notebooks: `helpers.run.suite`; many sets of
+From the command line: ``nonlinear-saliency`` (`helpers.__main__`); all notebooks: `helpers.run.suite`; many sets of
 parameters: `helpers.run.sweeps`.
 """
 

@@ -36,7 +36,7 @@ def check_form(path: str | Path) -> list[str]:
     notebook = Notebook.read(path)
     found = problems(notebook.node)
     if notebook.text != dumps(normalise(notebook.node)):
-        found.append("not in normal form (run: python -m helpers normalise FILE, or: make notebooks)")
+        found.append("not in normal form (run: nonlinear-saliency normalise FILE, or: make notebooks)")
     return found
 
 

@@ -91,7 +91,7 @@ def sweep(
     In ``output``: for each combination what `helpers.run.execute.run_notebook` writes; ``table.csv``, ``plot.png``;
     ``failures/`` with a text for each combination that failed.
 
-    On the command line: ``python -m helpers sweep 00 --grid steps=8,16``.
+    On the command line: ``nonlinear-saliency sweep 00 --grid steps=8,16``.
 
     Args:
         source: the notebook: its file, or what was read from it.
