@@ -13,6 +13,10 @@ from captum.attr import NoiseTunnel
 from captum.metrics import infidelity, sensitivity_max
 from torch import nn
 
+from helpers.lessons.your_model import require_explainable
+from helpers.measure.cost import measured
+from helpers.measure.peers import IntegratedGradients, SmoothGrad
+from helpers.measure.sanity import weight_layers
 from helpers.saliency import (
     Drop,
     Flow,
@@ -24,12 +28,13 @@ from helpers.saliency import (
     Removal,
     Straight,
     Tangent,
+    blocks,
     cut,
     presets,
 )
 from helpers.saliency.cut import AtLayer, recorded, replaced, state_of
 from helpers.saliency.model import Forward
-from helpers.zoo.networks import digit_net
+from helpers.zoo.networks import Preprocessed, digit_net, predict
 
 CHANNELS, SIDE, CLASSES = 3, 12, 4
 
@@ -600,3 +605,36 @@ def test_a_model_with_examples_that_depend_on_each_other_is_cut_all_the_same(ima
     model = Centred().double().eval()
     parts = AtLayer(Forward(model, examples=3), model.a, images)
     assert not parts.recomputes
+
+
+# ---- what works in place, outside of a run -----------------------------------------------------------------
+
+
+def test_what_calls_a_model_gives_it_a_copy(images):
+    model, kept = built("InPlace"), images.clone()
+    wanted = model(images.clone()).detach()
+    assert torch.equal(predict(model, images, batch_size=2), wanted)
+    assert torch.equal(images, kept)
+    weight_layers(model, images)
+    blocks(model, images[:1])
+    SmoothGrad(model, samples=2).attribute(images, 1)
+    IntegratedGradients(model, reference=0.0, steps=2).attribute(images, 1)
+    measured(NonlinearSaliency(model, Logit(), Input(reference=0.0), path=Straight(1)), images, 1)
+    assert torch.equal(images, kept)
+
+
+def test_a_normalisation_in_place_is_a_normalisation():
+    v2 = pytest.importorskip("torchvision").transforms.v2
+    pixels = torch.rand(2, 3, 8, 8)
+    kept = pixels.clone()
+    inner = nn.Sequential(nn.Flatten(), nn.Linear(192, CLASSES))
+    in_place, plain = (
+        Preprocessed(v2.Normalize([0.5] * 3, [0.25] * 3, inplace=inplace), inner) for inplace in (True, False)
+    )
+    for _ in range(2):
+        assert torch.equal(in_place(pixels), plain(pixels))
+    assert torch.equal(pixels, kept)
+    assert require_explainable(in_place.eval(), pixels) == CLASSES
+    straight = {"score": Logit(), "coordinates": Input(reference=0.0), "path": Straight(2)}
+    maps = [NonlinearSaliency(model, **straight).attribute(pixels, 1) for model in (in_place, plain)]
+    assert torch.equal(*maps)

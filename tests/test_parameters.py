@@ -2,6 +2,7 @@
 
 import pytest
 
+from helpers.run.notebook_files import Notebook, find, walk
 from helpers.run.parameters import Domain, Parameter, ParameterError
 
 TEXT, COUNT, RATE, TRUTH = "x", 5, 0.5, False
@@ -126,3 +127,25 @@ def test_a_domain_holds_what_its_words_say(help, inside, outside):
     assert not any(map(domain.holds, outside))
     assert Domain.of("steps (more is finer)") is None
     assert Domain.of("steps") is None
+
+
+@pytest.mark.parametrize("path", walk(), ids=lambda path: path.stem)
+def test_a_seed_that_generators_refuse_is_refused_before_a_run(path):
+    seed = Notebook.read(path).parameters.get("seed")
+    if seed is None:
+        return
+    assert seed.read("4294967295") == 2**32 - 1
+    for typed in ("18446744073709551616", "4294967296", "-1"):
+        with pytest.raises(ParameterError, match="'seed': expected 0 to 4294967295"):
+            seed.read(typed)
+
+
+@pytest.mark.parametrize(
+    ("name", "fine", "refused"), [("mean", "[.5, 0.25]", "[half]"), ("std", "[.25]", "[0]")]
+)
+def test_a_preprocessing_that_is_no_number_is_refused_before_a_run(name, fine, refused):
+    parameter = Notebook.read(find("11")).parameters[name]
+    assert all(isinstance(value, float) for value in parameter.read(fine))
+    assert parameter.read("[]") == []
+    with pytest.raises(ParameterError, match=f"'{name}': expected"):
+        parameter.read(refused)

@@ -304,7 +304,7 @@ def _require_preprocessing(name: str, preprocessing: Callable, side: int) -> Non
     pixels = torch.full((2, 3, side, side), 0.5)
     takes = f"pixel values in [0, 1], a tensor of shape (N, 3, {side}, {side})"
     try:
-        came = preprocessing(pixels)
+        came = preprocessing(pixels.clone())
     except Exception as error:  # a user's code may raise anything
         raise ValueError(
             f"preprocessing: expected the one of {name} to take {takes}; it raised {type(error).__name__}: "
@@ -323,7 +323,7 @@ def _require_preprocessing(name: str, preprocessing: Callable, side: int) -> Non
 def _logits(model: nn.Module, inputs: Tensor) -> Tensor:
     """Outputs (N, K), K >= 2, finite; everything else raises ValueError."""
     try:
-        outputs = model(inputs)
+        outputs = model(inputs.clone())  # a model may work in place
     except Exception as error:  # a model may raise anything
         raise ValueError(
             f"model: expected it to take images of shape {tuple(inputs.shape)}; it raised "

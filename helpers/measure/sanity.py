@@ -92,7 +92,7 @@ def weight_layers(model: nn.Module, inputs: Tensor) -> list[list[str]]:
     with torch.no_grad(), ExitStack() as stack:
         for module in own:
             stack.enter_context(hooked(module, note))
-        model(inputs[:1])
+        model(inputs[:1].clone())
     layers: list[list[str]] = []
     for module in called:
         if layers and isinstance(module, _NORMS):

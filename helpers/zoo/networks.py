@@ -115,7 +115,8 @@ class Preprocessed(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Outputs (N, K) for pixel values (N, C, H, W)."""
-        return self.model(self.preprocessing(pixels))
+        # a copy: a preprocessing may work in place, and the pixels are the caller's
+        return self.model(self.preprocessing(pixels.clone()))
 
 
 def with_normalisation(
@@ -356,7 +357,7 @@ def predict(model: nn.Module, inputs: Tensor, batch_size: int = 256) -> Tensor:
             f"predict: expected at least one example, got inputs of shape {tuple(inputs.shape)}."
         )
     with torch.no_grad():
-        return torch.cat([model(batch) for batch in inputs.split(batch_size)])
+        return torch.cat([model(batch.clone()) for batch in inputs.split(batch_size)])  # it may work in place
 
 
 def accuracy(model: nn.Module, inputs: Tensor, targets: Tensor, batch_size: int = 256) -> float:
@@ -516,7 +517,7 @@ def taking(model: nn.Module, inputs: Tensor, size: int) -> nn.Module:
     """
     try:
         with torch.no_grad():
-            model(inputs[:1])
+            model(inputs[:1].clone())
     except (AssertionError, RuntimeError, ValueError):  # what networks of one size raise
         return Preprocessed(v2.Resize((size, size), antialias=True), model)
     return model
