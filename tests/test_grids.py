@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 import torch
+from pictures import CLASSES, SIDE, Toy, grids_of, some_pictures
 
 from helpers.measure.grids import (
     CENTRE,
@@ -20,34 +21,12 @@ from helpers.measure.grids import (
     make_grids,
 )
 
-
-def noise(*shape, seed=0):
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
 # ---- grids -------------------------------------------------------------------------------------------------
-
-CLASSES, SIDE = 6, 4
-
-
-class Toy(torch.nn.Module):
-    """Logits: the mean brightness of the image in each channel, one channel a class. Any image size."""
-
-    def forward(self, images):
-        return 40 * images.mean((2, 3))
 
 
 @pytest.fixture
 def pictures():
-    targets = torch.arange(60) % CLASSES
-    images = 0.1 * noise(60, CLASSES, SIDE, SIDE).float()
-    images[torch.arange(60), targets] += 0.5 + 0.01 * torch.arange(60)[:, None, None]
-    return images, targets
-
-
-def grids_of(pictures, **options):
-    images, targets = pictures
-    return make_grids(images, targets, Toy(), **({"count": 9} | options))
+    return some_pictures()
 
 
 def test_cell_mask_tiles_the_grid():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from pictures import grids_of, some_pictures
 
 from helpers.measure.grids import (
     ALL,
@@ -11,7 +12,6 @@ from helpers.measure.grids import (
     OTHERS,
     RANDOM,
     grid_pointing,
-    make_grids,
 )
 from helpers.measure.statistics import (
     bootstrap_interval,
@@ -23,31 +23,9 @@ from helpers.measure.statistics import (
 )
 
 
-def noise(*shape, seed=0):
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-CLASSES, SIDE = 6, 4
-
-
-class Toy(torch.nn.Module):
-    """Logits: the mean brightness of the image in each channel, one channel a class. Any image size."""
-
-    def forward(self, images):
-        return 40 * images.mean((2, 3))
-
-
 @pytest.fixture
 def pictures():
-    targets = torch.arange(60) % CLASSES
-    images = 0.1 * noise(60, CLASSES, SIDE, SIDE).float()
-    images[torch.arange(60), targets] += 0.5 + 0.01 * torch.arange(60)[:, None, None]
-    return images, targets
-
-
-def grids_of(pictures, **options):
-    images, targets = pictures
-    return make_grids(images, targets, Toy(), **({"count": 9} | options))
+    return some_pictures()
 
 
 def own_brightness(inputs, target):

@@ -6,7 +6,7 @@ One import line: ``from helpers.saliency import NonlinearSaliency, Input, LogOdd
 from helpers.saliency import presets
 from helpers.saliency.contrasts import Contrast, Largest, Softmax
 from helpers.saliency.coordinates import Coordinates, Input, Layer, Removal
-from helpers.saliency.explanation import Explanation, reduce
+from helpers.saliency.explanation import Explanation, MeanExplanation, reduce
 from helpers.saliency.geometries import Covariance, Euclidean, Geometry, Scaled, Smooth
 from helpers.saliency.layers import blocks, stages
 from helpers.saliency.levels import Boundary, Drop, Level, Share, Value
@@ -40,6 +40,7 @@ __all__ = [
     "Logit",
     "Margin",
     "Mean",
+    "MeanExplanation",
     "Nearest",
     "NonlinearSaliency",
     "OwnMean",
