@@ -14,7 +14,9 @@ from efficientnet_lite_pytorch import EfficientNet
 from torch import nn
 from torchvision import models
 
-from helpers.saliency import Input, Layer, Logit, NonlinearSaliency, Straight, stages
+from helpers.measure.peers import GradCam
+from helpers.saliency import Input, Layer, Logit, NonlinearSaliency, Straight, fitted, stages
+from helpers.saliency.layers import as_maps
 from helpers.saliency.presets import AtDepths
 from helpers.zoo import classifiers
 from helpers.zoo.classifiers import (
@@ -347,13 +349,13 @@ def last_stage(classifier: Classifier, pixels: torch.Tensor) -> nn.Module:
 def test_grad_cam_and_the_cut_at_a_layer(loaded):
     pixels = images(NAMES[loaded.name])
     module = last_stage(loaded, pixels)
-    cam = LayerGradCam(loaded.model, module).attribute(pixels, target=5)
+    cam = GradCam(loaded.model, module).attribute(pixels, target=5)
     place = Layer(module, Input(reference=0.0))
     ours = NonlinearSaliency(loaded.model, Logit(), place, path=Straight(2)).attribute(pixels, target=5)
     for saliency in (cam, ours):
         assert saliency.isfinite().all()
         assert saliency.abs().max() > 0
-        assert saliency.shape[-2:] == cam.shape[-2:]
+        assert fitted(saliency, pixels).shape == cam.shape
     assert not any(parameter.requires_grad for parameter in loaded.model.parameters())
 
 
@@ -372,9 +374,13 @@ def test_grad_cam_in_its_own_formula(loaded):
     logit = loaded.model(pixels)[0, 5]
     handle.remove()
     (gradient,) = torch.autograd.grad(logit, kept[0])
-    expected = (gradient.mean(dim=(2, 3), keepdim=True) * kept[0]).sum(dim=1, keepdim=True).relu()
-    cam = LayerGradCam(loaded.model, module).attribute(pixels, target=5, relu_attributions=True)
-    torch.testing.assert_close(cam, expected.detach(), rtol=1e-4, atol=1e-8)
+    gradient, activations = (as_maps(values, pixels.shape[2:]) for values in (gradient, kept[0].detach()))
+    expected = (gradient.mean(dim=(2, 3), keepdim=True) * activations).sum(dim=1, keepdim=True).relu()
+    cam = GradCam(loaded.model, module, relu=True, score=Logit()).attribute(pixels, target=5)
+    torch.testing.assert_close(cam, fitted(expected, pixels), rtol=1e-4, atol=1e-8)
+    if kept[0].ndim == 4:
+        captums = LayerGradCam(loaded.model, module).attribute(pixels, target=5, relu_attributions=True)
+        torch.testing.assert_close(captums, expected, rtol=1e-4, atol=1e-8)
 
 
 def test_the_preset_for_photographs(loaded):

@@ -520,7 +520,7 @@ def test_wrong_calls_are_refused(model, images):
         (peers.Occlusion(model, window=2, stride=3), "got window 2, stride 3"),
         (peers.Occlusion(model, torch.zeros(5)), r"Occlusion\(reference\)"),
         (peers.IntegratedGradients(model, torch.zeros(5)), r"IntegratedGradients\(reference\)"),
-        (GradCam(model, model.head[2]), r"feature maps \(N, c, h, w\); got inputs .* of a Flatten"),
+        (GradCam(model, model.head[2]), r"feature maps \(N, c, h, w\) or tokens; got inputs .* of a Flatten"),
     ):
         with pytest.raises(ValueError, match=message):
             peer.attribute(images, target=0)

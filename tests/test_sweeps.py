@@ -141,7 +141,13 @@ def test_every_combination_is_a_notebook_and_a_row_and_a_failure_loses_only_itse
 def test_a_killed_driver_leaves_nothing_half_and_the_same_command_goes_on(tmp_path):
     source, output = make(tmp_path / "tiny.ipynb", WAIT_UNLESS_1), tmp_path / "out"
     asked = arguments(source, output, "--grid", "a=1,2,3")
-    driver = psutil.Popen([sys.executable, "-m", "helpers", *asked], stdout=subprocess.DEVNULL)
+    driver = psutil.Popen(
+        [sys.executable, "-m", "helpers", *asked],
+        stdout=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_IGN
+        ),  # as a shell starts it in the background
+    )
     wait_until(lambda: list(output.glob("tiny-*.json")), lambda: driver.poll() is None)
     wait_until(lambda: len(executions(source)) == 3, lambda: driver.poll() is None)
     started = driver.children(recursive=True)
@@ -213,6 +219,8 @@ def test_an_interrupted_command_ends_all_it_started_and_leaves_nothing_half(tmp_
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # whatever these tests were started with
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     wait_until((build / "01_quick.json").exists, lambda: driver.poll() is None)
     wait_until(lambda: len(executions(source)) == 2, lambda: driver.poll() is None)

@@ -28,6 +28,7 @@ from helpers.saliency import (
     Tangent,
     blocks,
 )
+from helpers.saliency.layers import as_maps
 from helpers.show.landscapes import level_sets, score_along
 from helpers.show.maps import maps_beside
 from helpers.show.style import COLOURS, STYLE, styled
@@ -331,7 +332,7 @@ class AtEveryDepth:
             change = (runs["linear"].score_end - runs["linear"].score_start).abs().item()
             change = max(change, torch.finfo(torch.float32).tiny)
             missed = {name: run.completeness_error.abs().item() / change for name, run in runs.items()}
-            maps = {name: run.support()[0].sum(0).cpu() for name, run in runs.items()}
+            maps = {name: as_maps(run.support(), run.size)[0].sum(0).cpu() for name, run in runs.items()}
             self._kept[depth] = maps, missed
         return self._kept[depth]
 

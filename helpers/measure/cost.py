@@ -106,7 +106,7 @@ class Work(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         outputs = func(*args, **(kwargs or {}))
         formula = flop_registry.get(func._overloadpacket)
-        if formula is not None and not cut.comparing:
+        if formula is not None and not cut.preparing:
             self.operations += formula(*args, **(kwargs or {}), out_val=outputs)
         return outputs
 
@@ -137,7 +137,7 @@ def counted(model: nn.Module) -> Iterator[Passes]:
     passes, inside = Passes(), set(model.modules())
 
     def note(module: nn.Module, arguments, outputs) -> None:
-        if cut.comparing:
+        if cut.preparing:
             return  # made once for a model, not for a map
         # what `helpers.saliency.cut` cuts out of a model is a GraphModule that is called instead of the model
         part = isinstance(module, fx.GraphModule) and module not in inside

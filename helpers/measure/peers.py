@@ -34,6 +34,7 @@ from helpers.saliency import Logit, Score, fitted, gaussian_blur
 from helpers.saliency.coordinates import like
 from helpers.saliency.cut import hooked
 from helpers.saliency.inputs import batches, checked_inputs
+from helpers.saliency.layers import as_maps
 from helpers.saliency.scores import as_score, class_indices, with_target
 
 EDGES = "control: Sobel edges"
@@ -257,10 +258,12 @@ class IntegratedGradients(Peer):
 
 @dataclass(frozen=True, eq=False)
 class GradCam(Peer):
-    """Grad-CAM at a layer (Selvaraju et al. 2017, arXiv 1610.02391), enlarged to the image: captum's LayerGradCam.
+    """Grad-CAM at a layer (Selvaraju et al. 2017, arXiv 1610.02391), enlarged to the image.
+
+    That of captum's LayerGradCam, and at layers that return tokens, which captum does not read as maps.
 
     Args:
-        layer: a module of the model that returns feature maps (N, C, h, w).
+        layer: a module of the model that returns feature maps or tokens (`helpers.saliency.layers.as_maps`).
         relu: True: the positive part, at the layer's size, as in the paper. False: signed, as by captum's
             default.
 
@@ -290,18 +293,28 @@ class GradCam(Peer):
             )
 
     def map_of(self, scored, inputs, rows, most):
-        def check(module, arguments, output):
-            if inputs.ndim != 4 or not isinstance(output, Tensor) or output.ndim != 4:
+        seen = []
+
+        def note(module, arguments, output):
+            maps = (
+                as_maps(output, inputs.shape[2:]) if isinstance(output, Tensor) and inputs.ndim == 4 else None
+            )
+            if maps is None or maps.ndim != 4:
                 came = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
                 raise ValueError(
                     "GradCam(layer): expected images (N, C, H, W) and a module that returns feature maps "
-                    f"(N, c, h, w); got inputs {tuple(inputs.shape)} and {came} of a "
+                    f"(N, c, h, w) or tokens; got inputs {tuple(inputs.shape)} and {came} of a "
                     f"{type(module).__name__}. Name a convolution or the block around it."
                 )
+            seen.append(output)
+            return output.clone()  # what follows may work in place
 
-        with hooked(self.layer, check):
-            grad_cam = attr.LayerGradCam(scored, self.layer)
-            return grad_cam.attribute(inputs, additional_forward_args=(rows,), relu_attributions=self.relu)
+        with torch.enable_grad(), hooked(self.layer, note):
+            score = scored(inputs, rows)
+        (gradient,) = torch.autograd.grad(score, seen[-1], torch.ones_like(score))
+        weights, activations = (as_maps(values, inputs.shape[2:]) for values in (gradient, seen[-1].detach()))
+        cam = (weights.mean((2, 3), keepdim=True) * activations).sum(1, keepdim=True)
+        return cam.clamp_min(0) if self.relu else cam
 
 
 @dataclass(frozen=True, eq=False)

@@ -254,6 +254,8 @@ def _process(job: Job, said, begun, on_cell) -> int:
 
 def main() -> int:
     """The process of one job; returns its exit code, and says on standard error why it failed."""
+    # A shell lets what it starts in the background ignore this signal, and processes inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # Kernels inherit standard output: what they print there is not a cell's end. Never closed before this process
     # ends: the one that waits takes the end of its output for that, and closes the pipe that interrupts it.
     cells = os.dup(1)

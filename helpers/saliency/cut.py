@@ -228,7 +228,26 @@ class Pass:
 
 # per model: the state that it was in, and what was found for a module and a kind of inputs
 _found: WeakKeyDictionary = WeakKeyDictionary()
-comparing = False  # whether a pass belongs to a comparison, made once, and not to a map
+preparing = False  # whether passes are made once for a model, and not for a map
+
+
+@contextmanager
+def prepared() -> Iterator[None]:
+    """Passes inside are no cost of a map: what is found by them is kept for the model.
+
+    Example:
+        >>> from helpers.saliency import cut
+        >>> with prepared():
+        ...     inside = cut.preparing
+        >>> inside, cut.preparing
+        (True, False)
+    """
+    global preparing
+    before, preparing = preparing, True
+    try:
+        yield
+    finally:
+        preparing = before
 
 
 def verified(forward: Forward, module: nn.Module, inputs: Tensor) -> Parts | None:
@@ -267,33 +286,27 @@ def verified(forward: Forward, module: nn.Module, inputs: Tensor) -> Parts | Non
     return kept[kind]
 
 
+@prepared()
 def _checked(forward: Forward, module: nn.Module, inputs: Tensor) -> Parts | None:
-    global comparing
-    before, comparing = comparing, True
-    try:
-        every = torch.arange(len(inputs), device=inputs.device)
-        whole = _reference(forward, module, inputs, every)
-        half = every[len(every) // 2 :]
-        part = whole if len(half) == len(every) else _reference(forward, module, inputs[half], half)
-        if len(half) < len(every) and not _agree(part.outputs, whole.outputs[half]):
-            half, part = every, whole  # examples depend on each other, as with batch norm in train mode
-        parts = (
-            None if forward.arguments or whole.gradient is None else cut(original(forward.function), module)
+    every = torch.arange(len(inputs), device=inputs.device)
+    whole = _reference(forward, module, inputs, every)
+    half = every[len(every) // 2 :]
+    part = whole if len(half) == len(every) else _reference(forward, module, inputs[half], half)
+    if len(half) < len(every) and not _agree(part.outputs, whole.outputs[half]):
+        half, part = every, whole  # examples depend on each other, as with batch norm in train mode
+    parts = None if forward.arguments or whole.gradient is None else cut(original(forward.function), module)
+    if parts is not None and _same(parts, inputs, every, whole) and _same(parts, inputs, half, part):
+        return parts
+    with torch.enable_grad(), same_chance(inputs.device):
+        points = whole.activations.clone().requires_grad_(whole.activations.is_floating_point())
+        outputs = replaced(forward, module, inputs, points.clone(), every)
+    if not _agree(outputs, whole.outputs) or not _agree_in_gradient(outputs, points, whole):
+        raise ValueError(
+            f"Layer(module): expected a module whose output can be put in its place; with that of "
+            f"{type(module).__name__} the model gives other outputs or gradients than by itself. Is its output "
+            "kept, and used besides what it returns? Name another module, for example the block around it."
         )
-        if parts is not None and _same(parts, inputs, every, whole) and _same(parts, inputs, half, part):
-            return parts
-        with torch.enable_grad(), same_chance(inputs.device):
-            points = whole.activations.clone().requires_grad_(whole.activations.is_floating_point())
-            outputs = replaced(forward, module, inputs, points.clone(), every)
-        if not _agree(outputs, whole.outputs) or not _agree_in_gradient(outputs, points, whole):
-            raise ValueError(
-                f"Layer(module): expected a module whose output can be put in its place; with that of "
-                f"{type(module).__name__} the model gives other outputs or gradients than by itself. Is its output "
-                "kept, and used besides what it returns? Name another module, for example the block around it."
-            )
-        return None
-    finally:
-        comparing = before
+    return None
 
 
 @contextmanager
@@ -478,10 +491,16 @@ def traced(model: nn.Module, name: str) -> Parts | None:
     (place,) = places
     after = closure([place], lambda node: node.users)
     made_by_modules = closure([n for n in graph.nodes if n.op == "call_module"], lambda node: node.users)
+    # Sizes are no contexts, they are counted anew behind the layer, where there may be fewer examples.
+    sizes = {node for node in graph.nodes if is_size(node)}
+    counted = closure(
+        [node for node in sizes if after & set(node.users)], lambda n: sizes & set(n.all_input_nodes)
+    )
+    beyond = (after - {place}) | counted
     contexts = [
         node
         for node in graph.nodes
-        if node in made_by_modules and node not in after and any(user in after for user in node.users)
+        if node in made_by_modules and node not in after | sizes and beyond & set(node.users)
     ]
     return Parts(
         part(model, graph, inputs[:1], [place, *contexts]), part(model, graph, [inputs[0], place, *contexts])
@@ -528,6 +547,24 @@ def untouched(model: nn.Module) -> Iterator[None]:
         for value, copy in inside:
             value.clear()
             value.extend(copy) if isinstance(value, list) else value.update(copy)
+
+
+def is_size(node: fx.Node) -> bool:
+    """Whether a node of a graph is a tensor's size, or is computed from nothing but sizes.
+
+    Example:
+        >>> graph = fx.symbolic_trace(lambda x: x.reshape(x.shape[0] // 2, -1)).graph
+        >>> [node.name for node in graph.nodes if is_size(node)]
+        ['getattr_1', 'getitem', 'floordiv']
+    """
+    if node.op == "call_method" and node.target in ("size", "dim", "numel"):
+        return True
+    if node.op != "call_function":
+        return False
+    if node.target is getattr:
+        return node.args[1] in ("shape", "ndim")
+    from_sizes = bool(node.all_input_nodes) and all(map(is_size, node.all_input_nodes))
+    return from_sizes and node.target.__module__ in ("_operator", "builtins", "math")
 
 
 def closure(start: list, neighbours: Callable) -> set:

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 import torch
 from torch import Tensor, nn
 
-from helpers.saliency.cut import eager, hooked, original, probed
+from helpers.saliency.cut import eager, hooked, original, prepared, probed
 
 CHAINS = (nn.Sequential, nn.ModuleList)
 MOST_EXTRA = 16  # class and register tokens that may stand before those of the patches
@@ -120,6 +120,7 @@ def _feature_maps(model: nn.Module, inputs: Tensor) -> list[tuple[str, nn.Module
     return [(names[module], module, size) for size, module in last.items()]
 
 
+@prepared()
 def _on_every_path(
     model: nn.Module, modules: list[nn.Module], inputs: Tensor
 ) -> list[tuple[nn.Module, tuple[int, int]]]:

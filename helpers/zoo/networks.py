@@ -111,7 +111,7 @@ class Preprocessed(nn.Module):
 
     def __init__(self, preprocessing: Callable[[Tensor], Tensor], model: nn.Module):
         super().__init__()
-        self.preprocessing, self.model = preprocessing, model
+        self.model, self.preprocessing = model, preprocessing
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Outputs (N, K) for pixel values (N, C, H, W)."""
