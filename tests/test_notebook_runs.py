@@ -294,17 +294,13 @@ def same(left, right) -> bool:
     return left == right
 
 
-@pytest.mark.parametrize(
-    ("model_name", "depths", "told"),
-    [("random:resnet18", 9, "Grad-CAM"), ("random:vit_b_32", 2, "Grad-CAM is left out")],
-)
-def test_photographs_takes_ones_own_photo_and_model(model_name, depths, told, tmp_path):
+def test_photographs_takes_ones_own_photo_and_model(tmp_path):
     photo = tmp_path / "my photo.jpg"
     pixels = torch.randint(0, 255, (90, 120, 3), dtype=torch.uint8, generator=torch.manual_seed(0)).numpy()
     pixels[20:60, 30:80] = (200, 40, 40)
     Image.fromarray(pixels).save(photo)
     parameters = {
-        "model_name": model_name,
+        "model_name": "random:resnet18",
         "photo": str(photo),
         "more_photos": [str(photo)],
         "mosaics": ["chelsea", "coffee", str(photo), "rocket"],
@@ -320,5 +316,5 @@ def test_photographs_takes_ones_own_photo_and_model(model_name, depths, told, tm
     result = run_notebook(
         FOLDER / "08_photographs.ipynb", destination, parameters, show_progress=False, timeout=CEILING
     )
-    assert_recorded(result.numbers, {"depths": depths, "mosaics": 1})
-    assert told in destination.read_text(encoding="utf-8")
+    assert_recorded(result.numbers, {"depths": 9, "mosaics": 1})
+    assert "Grad-CAM" in destination.read_text(encoding="utf-8")
