@@ -434,9 +434,9 @@ class TestDraw:
 def read_command(text: str) -> Choice:
     """The choice that a command asks for, read as the command line reads it."""
     words = shlex.split(text)
-    assert words[:5] == ["python", "-m", "helpers", "run", playground.NOTEBOOK]
-    assert all(flag == "-p" for flag in words[5::2])
-    return Choice(**Notebook.read(NOTEBOOK).typed(dict(word.split("=", 1) for word in words[6::2])))
+    assert words[:3] == ["nonlinear-saliency", "run", playground.NOTEBOOK]
+    assert all(flag == "-p" for flag in words[3::2])
+    return Choice(**Notebook.read(NOTEBOOK).typed(dict(word.split("=", 1) for word in words[4::2])))
 
 
 class TestWritten:

@@ -72,7 +72,7 @@ class Passes:
         if isinstance(outputs, Tensor) and outputs.requires_grad:
 
             def count(gradient: Tensor) -> None:
-                entry[2] += 1
+                entry[2] += not cut.preparing
 
             outputs.register_hook(count)
 

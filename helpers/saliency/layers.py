@@ -120,7 +120,6 @@ def _feature_maps(model: nn.Module, inputs: Tensor) -> list[tuple[str, nn.Module
     return [(names[module], module, size) for size, module in last.items()]
 
 
-@prepared()
 def _on_every_path(
     model: nn.Module, modules: list[nn.Module], inputs: Tensor
 ) -> list[tuple[nn.Module, tuple[int, int]]]:
@@ -148,7 +147,8 @@ def _on_every_path(
             call for call in found if call[2] is not None and not _passes_by(outputs.grad_fn, leaf, call[2])
         ]
         places = [output for _, output, _ in through]
-        gradients = torch.autograd.grad(probed(outputs), places, allow_unused=True) if places else ()
+        with prepared():
+            gradients = torch.autograd.grad(probed(outputs), places, allow_unused=True) if places else ()
         size = inputs.shape[2:]
         depended_on = [
             call
