@@ -74,8 +74,9 @@ class Forward:
             return
         before = traces_of(self.function)
         yield
-        self._watch = not whole
-        changed = [name for name, was in before.items() if traces_of(self.function).get(name) != was]
+        after = traces_of(self.function)
+        changed = [name for name, was in before.items() if after[name] != was]
+        self._watch = not (whole or changed)
         if changed:
             modes = sorted({type(m).__name__ for m in modules_of(self.function) if m.training})
             training = f" It is in train mode ({', '.join(modes)}): call model.eval() first." if modes else ""
