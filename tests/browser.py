@@ -22,6 +22,8 @@ from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from helpers.run.records import recorded
+
 ROOT = Path(__file__).resolve().parent.parent
 SHOTS = ROOT / "build" / "browser"  # screenshots, for people to look at
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -89,10 +91,11 @@ class Lab:
 
     Attributes:
         url: of the server, without a slash at the end.
+        folder: where its notebooks lie.
     """
 
-    def __init__(self, url: str):
-        self.url = url
+    def __init__(self, url: str, folder: Path):
+        self.url, self.folder = url, folder
 
     def open(self, page: Page, notebook: str) -> None:
         """Show a notebook, kernel ready."""
@@ -104,6 +107,17 @@ class Lab:
         expect(page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")).to_be_visible()
         # A kernel that is just starting calls itself idle, and loses what it is asked.
         page.wait_for_function(CONNECTED, timeout=CEILING)
+
+    def saved_numbers(self, page: Page, notebook: str) -> dict:
+        """Save the notebook that is shown, and wait for the numbers that its last cells put on record."""
+        page.get_by_role("menuitem", name="File", exact=True).click()
+        page.get_by_text("Save Notebook", exact=True).click()
+        for _ in range(CEILING // 200):
+            found = recorded(nbformat.read(self.folder / notebook, as_version=4))
+            if found:
+                return found
+            page.wait_for_timeout(200)
+        raise AssertionError(f"{notebook}: no numbers on record after it was saved")
 
 
 @contextmanager
@@ -154,7 +168,7 @@ def jupyterlab(folder: Path, notebooks: dict[Path, dict]) -> Iterator[Lab]:
     url = f"http://127.0.0.1:{port}"
     try:
         _wait(url, server, log)
-        yield Lab(url)
+        yield Lab(url, work)
     finally:
         server.terminate()
         try:

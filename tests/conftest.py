@@ -10,9 +10,9 @@ matplotlib.use("Agg")
 
 # Files of a minute or more, longest first: begun last, one of them would keep a core waiting.
 SLOW = (
+    "test_browser.py",
     "test_notebook_runs.py",
     "test_solutions.py",
-    "test_browser.py",
     "08_photographs.ipynb",
     "11_your_model.ipynb",
     "07_digits_in_depth.ipynb",

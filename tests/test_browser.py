@@ -1,36 +1,25 @@
-"""The widgets as a user meets them: JupyterLab in headless Chromium, run by its menu, moved by the keyboard."""
+"""The widgets as a user meets them: JupyterLab in headless Chromium, run by its menu, moved by the keyboard.
+
+The notebooks with a panel are run with the parameters of tests/cases.py, and must put its numbers on record: this
+is their run with other parameters.
+"""
 
 import re
 
 import browser
 import pytest
+from cases import CASES, PANELS, assert_recorded, with_photo
 from playwright.sync_api import Locator, Page, expect
 
 WALK = browser.ROOT / "notebooks"
 PLAYGROUND = "10_playground"
-# the notebooks with a panel, and what makes them quick
-PANELS = {
-    "02_off_on_a_tangent": {"draws": 100},
-    "03_nonlinear_saliency": {"hand_steps": 50, "steps": 24},
-    "05_the_class": {"steps": 8},
-    "06_tabular": {"patients": [10], "steps": 48, "draws": 100},
-    "08_photographs": {
-        "quick": True,
-        "ranks": [1, 2],
-        "side": 160,
-        "more_photos": ["coffee"],
-        "mosaics": ["chelsea", "coffee", "camera", "motorcycle"],
-        "mosaic_side": 64,
-        "noise_samples": 2,
-        "curve_steps": 2,
-        "draws": 200,
-    },
-}
 
 
 @pytest.fixture(scope="module")
 def lab(chromium, tmp_path_factory):
-    notebooks = {WALK / f"{name}.ipynb": values for name, values in {PLAYGROUND: {}, **PANELS}.items()}
+    photo = tmp_path_factory.mktemp("photo") / "my photo.jpg"
+    parameters = {name: with_photo(CASES[name].parameters, photo) for name in PANELS}
+    notebooks = {WALK / f"{name}.ipynb": values for name, values in {PLAYGROUND: {}, **parameters}.items()}
     with browser.jupyterlab(tmp_path_factory.mktemp("lab"), notebooks) as running:
         yield running
 
@@ -111,6 +100,7 @@ def test_a_small_panel_is_run_and_moved(notebook, lab, page):
     heard = browser.listen(page)
     lab.open(page, f"{notebook}.ipynb")
     browser.run_all(page)
+    assert_recorded(notebook, lab.saved_numbers(page, f"{notebook}.ipynb"))
     state, picture = page.locator("[data-state]"), page.locator(".widget-html img")
     expect(state).to_have_attribute("data-state", "ready")
     state.scroll_into_view_if_needed()

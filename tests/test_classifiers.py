@@ -31,7 +31,7 @@ from helpers.zoo.photographs import photographs
 
 # a convolutional network that was trained, a residual one with in-place ReLUs, and a vision transformer; the
 # image sizes that keep the tests short
-NAMES = {"efficientnet_lite0": 96, "random:resnet18": 96, "random:vit_b_16": 224}
+NAMES = {"efficientnet_lite0": 96, "random:resnet18": 96, "random:vit_b_32": 224}
 
 
 @pytest.fixture(scope="module")

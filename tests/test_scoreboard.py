@@ -16,7 +16,6 @@ from helpers.lessons.scoreboard import (
     cost_figure,
     curves_figure,
     duels,
-    measured_anew,
     metric_agreement,
     pareto,
     perturbation_figure,
@@ -97,12 +96,6 @@ def test_the_tables_are_there_and_a_missing_one_says_how_to_make_it():
     assert {"gain", "residual"} <= set(scoreboard.table("depths").columns)
     with pytest.raises(FileNotFoundError, match="benchmarks.nothing"):
         scoreboard.table("nothing")
-
-
-def test_a_small_table_can_be_measured_anew():
-    means = measured_anew(2)
-    assert means.is_monotonic_decreasing
-    assert means[OURS] > 0.9 > means["gradient"]
 
 
 def measured(method, metric, fill, value, rank=0):

@@ -1,0 +1,283 @@
+"""Other parameters for the notebooks of the walk, quick ones, and the numbers that they must then put on record."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from test_notebooks import FOLDER, read
+
+from helpers.run.records import recorded
+
+OWN_PHOTO = "the path of a photograph of one's own"  # in parameters: it is made, and put in this place
+# the notebooks with a small panel, which are run in a browser, if there is one
+PANELS = ("02_off_on_a_tangent", "03_nonlinear_saliency", "05_the_class", "06_tabular", "08_photographs")
+
+
+@dataclass(frozen=True)
+class Case:
+    """Parameters to run a notebook with, and what it must then put on record.
+
+    numbers: name -> the value itself (text, truth value, whole number), or (lowest, highest) if measured.
+    """
+
+    parameters: dict
+    numbers: dict
+
+
+# Deliberately other sets: other data, class, score or level, and sizes that take a fraction of the defaults' time.
+CASES: dict[str, Case] = {
+    "00_index": Case(
+        {"point": [0.3, 1.0], "image": 15, "steps": 8},
+        {"toy_miss": (0.75, 0.78), "toy_arrived": True, "digit_class": 0, "digit_miss": (0.16, 0.18)},
+    ),
+    "01_linear_saliency": Case(
+        {"seed": 1, "patient": 6, "digit": 3, "regularisation": 10.0, "largest": 4},
+        {
+            "affine_exact": True,
+            "explained_class": 2,
+            "patient_score": (-20.8, -20.7),
+            "log_odds_miss": (0.13, 0.135),
+            "log_odds_miss_largest": (0.25, 0.26),
+            "order_of_error": (1.95, 2.05),
+            "c1_first_half": True,
+        },
+    ),
+    "02_off_on_a_tangent": Case(
+        {"way": 0.25, "seed": 1, "draws": 100},
+        {
+            "toys": 9,
+            "gradient_found": 4,
+            "linear_right": 4,
+            "one_at_a_time_found": 9,
+            "random_found": (3.4, 4.6),
+            "largest_miss_right": (0.51, 0.52),
+            "smallest_miss_wrong": (0.86, 0.87),
+            "auc_own_step": (0.39, 0.41),
+        },
+    ),
+    "03_nonlinear_saliency": Case(
+        {
+            "hand_toy": "kernel machine",
+            "readout": "mean_gradient",
+            "smooth_toys": ["kernel machine"],
+            "digit": 7,
+            "rival": 9,
+            "hand_steps": 50,
+            "steps": 24,
+            "seed": 1,
+        },
+        {
+            "by_hand_agrees": True,
+            "affine_agreement_1e_9": True,
+            "integrated_gradients_1e_6": True,
+            # the straight path's first place at the level is on a far branch
+            "smallest_first_order_slope": (0.0, 0.1),
+            "order_on_smooth_scores": (1.95, 2.05),
+            "found_by_linear": 2,
+            "found_by_straight": 8,
+            "found_by_flow": 5,
+            "tangent_residual": (0.24, 0.245),
+        },
+    ),
+    "04_digits": Case(
+        {
+            "score_name": "margin",
+            "shown": [7],
+            "flow_steps": 4,
+            "straight_steps": 8,
+            "checked": 10,
+            "grid_count": 4,
+            "drop": 5.0,
+            "widths": [2.0],
+            "seed": 3,
+        },
+        {
+            "tangent_median_miss": (0.05, 0.065),
+            "flow_at_the_level": (0.949, 1.0),
+            "grids": 4,
+            "auc_oracle": (0.955, 0.975),
+            "auc_straight": (0.655, 0.68),
+            "auc_flow_down": (0.565, 0.595),
+        },
+    ),
+    "05_the_class": Case(
+        {
+            "point": [1.0, 0.45],
+            "image": 5,
+            "steps": 8,
+            "box_edge": 1.05,
+            "widths": [2.0],
+            "noise": 0.1,
+            "ring_stretch": 2.5,
+            "seed": 1,
+        },
+        {
+            "known_methods_1e_9": True,
+            "idgi_error_ratio": (3.8, 4.2),
+            "logit_change": (0.1, 0.5),
+            "digit_class": 0,
+            "ring_two_starts": (0.899, 0.901),
+            "ring_six_starts": (0.397, 0.398),
+        },
+    ),
+    "06_tabular": Case(
+        {
+            "dataset": "wine",
+            "model": "kernel machine",
+            "patients": [5, 20],
+            "steps": 48,
+            "largest": 4,
+            "draws": 200,
+            "seed": 1,
+        },
+        {
+            "accuracy": (0.97, 1.0),
+            "directions": 10,
+            "tangent_miss_covariance": (0.15, 0.20),
+            "flow_arrived": (0.97, 1.0),
+            "off_data_scaled": (0.55, 0.65),
+            "off_data_covariance": (0.43, 0.52),
+            "moves_straight": (1.9, 2.05),
+            "moves_greedy": (1.5, 1.6),
+            "last_class_agreement": (0.45, 0.65),
+        },
+    ),
+    "07_digits_in_depth": Case(
+        {
+            "image": 592,
+            "beyond": 1.0,
+            "flow_steps": 6,
+            "sampled": 4,
+            "pairs": 1,
+            "checked": 2,
+            "draws": 1,
+            "shared": 3,
+            "shuffled": 100,
+            "witness_epochs": 1,
+            "seed": 1,
+        },
+        {
+            "questions": "why 5, why not 3",
+            "accuracy": (0.987, 0.989),
+            "margin_is_antisymmetric": True,
+            "ink_gone": (0.049, 0.054),
+            "added_off_ink": (0.71, 0.76),
+            "edges_random": (0.999, 1.001),
+            "overlap_integrated_gradients": (0.61, 0.67),
+            "overlap_grad_cam": (0.0, 0.08),
+        },
+    ),
+    "08_photographs": Case(
+        {
+            "model_name": "random:resnet18",
+            "photo": OWN_PHOTO,
+            "ranks": [1, 3],
+            "side": 160,
+            "more_photos": ["china", OWN_PHOTO],
+            "mosaics": ["chelsea", "coffee", OWN_PHOTO, "rocket"],
+            "mosaic_side": 64,
+            "noise_samples": 1,
+            "shown_depths": 1,
+            "curve_steps": 1,
+            "quick": True,
+            "draws": 200,
+            "seed": 1,
+        },
+        {"depths": 9, "mosaics": 1, "tangent_residual": (0.11, 0.125), "auc_nonlinear": (0.58, 0.64)},
+    ),
+    "09_scoreboard": Case(
+        {"task": "digits", "recompute": 6, "margin": 0.0, "draws": 500, "seed": 1},
+        {
+            "digits_others": (0.95, 1.0),
+            "c5_cases_held": 3,
+            "affine_agreement": True,
+            "recomputed": 6,
+        },
+    ),
+    "10_playground": Case(
+        {
+            "image": 5,
+            "target": 9,
+            "score": "margin",
+            "coordinates": "bounded",
+            "path": "nearest",
+            "level": "drop",
+            "amount": -3.0,
+            "readout": "displacement",
+            "steps": 24,
+        },
+        {
+            "explained": "9",
+            "score_start": (-14.1, -14.0),
+            "missed": (0.70, 0.74),
+            "agreement": (0.79, 0.83),
+            "same_map_from_code": True,
+            "cosine_last_stage": (0.99, 1.0),
+            "off_strokes_bounded": (0.76, 0.80),
+        },
+    ),
+    "11_your_model": Case(
+        {
+            "model_name": "random:resnet18",
+            "side": 64,
+            "mean": [0.5],
+            "std": [0.25],
+            "class_names": "imagenet",
+            "method": "straight",
+            "steps": 8,
+            "limit": 6,
+            "batch_size": 3,
+            "shown": 2,
+            "checked": 3,
+            "seed": 1,
+        },
+        {
+            "classes": 1000,
+            "maps": 6,
+            "computed_again": 0,
+            "grids": 0,
+            "kept_by_gradient": (0.84, 0.90),
+            "kept_with_random_weights": (0.14, 0.22),
+        },
+    ),
+}
+
+
+def assert_recorded(name: str, numbers: dict) -> None:
+    """The numbers on record are those of the notebook's case, and not those of its committed parameters."""
+    for key, value in CASES[name].numbers.items():
+        assert key in numbers, f"{key!r} is not on record; there are: {', '.join(numbers)}"
+        if isinstance(value, tuple):
+            low, high = value
+            assert low <= numbers[key] <= high, f"{key}: {numbers[key]} is not within {low} to {high}"
+        else:
+            assert numbers[key] == value, f"{key}: expected {value!r}, got {numbers[key]!r}"
+            assert type(numbers[key]) is type(value), f"{key}: expected a {type(value).__name__}"
+    before = recorded(read(FOLDER / f"{name}.ipynb"))
+    changed = [key for key, value in numbers.items() if not same(value, before.get(key))]
+    assert changed, "other parameters, and yet every number on record is as before"
+
+
+def with_photo(value, file: Path):
+    """The value with the file in the place of OWN_PHOTO, also inside lists and dicts; made if it is needed."""
+    if isinstance(value, dict):
+        return {name: with_photo(each, file) for name, each in value.items()}
+    if isinstance(value, list):
+        return [with_photo(each, file) for each in value]
+    if value != OWN_PHOTO:
+        return value
+    if not file.exists():
+        pixels = torch.randint(
+            0, 255, (90, 120, 3), dtype=torch.uint8, generator=torch.manual_seed(0)
+        ).numpy()
+        pixels[20:60, 30:80] = (200, 40, 40)
+        Image.fromarray(pixels).save(file)
+    return str(file)
+
+
+def same(left, right) -> bool:
+    if isinstance(left, float) and isinstance(right, float):
+        return math.isclose(left, right, rel_tol=1e-6, abs_tol=1e-12)
+    return left == right
