@@ -12,7 +12,17 @@ from helpers.saliency.layers import blocks, stages
 from helpers.saliency.levels import Boundary, Drop, Level, Share, Value
 from helpers.saliency.means import GeometricMean, Mean, fitted, normalised
 from helpers.saliency.method import NonlinearSaliency
-from helpers.saliency.paths import Flow, Nearest, Path, Secant, Straight, StraightTangent, Stretch, Tangent
+from helpers.saliency.paths import (
+    Flow,
+    Nearest,
+    Path,
+    ScaleSpace,
+    Secant,
+    Straight,
+    StraightTangent,
+    Stretch,
+    Tangent,
+)
 from helpers.saliency.references import Blurred, Constant, DataMean, OwnMean, OwnNoise
 from helpers.saliency.scores import Logit, LogOdds, LogProbability, Margin, Score
 from helpers.saliency.smoothing import gaussian_blur
@@ -47,6 +57,7 @@ __all__ = [
     "OwnNoise",
     "Path",
     "Removal",
+    "ScaleSpace",
     "Scaled",
     "Score",
     "Secant",

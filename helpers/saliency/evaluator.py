@@ -3,9 +3,11 @@
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from helpers.saliency.conductance import State, changes_along, only_outputs, watched
 from helpers.saliency.coordinates import Chart
+from helpers.saliency.layers import passes_by
 from helpers.saliency.model import column_count
 
 
@@ -16,11 +18,13 @@ class Evaluator:
         chart: the coordinates, bound to the batch.
         score, competitors: (outputs of shape (n, K), rows) -> shape (n,).
         noise: draws, (D, *B): the score is then its mean over them; None: no noise.
+        layers: modules whose outputs, and gradients there, are wanted with every gradient.
 
     Attributes:
         gradient_evaluations, forward_evaluations: passes of each example through the model with and without a
             backward pass, (N,); a gradient of a competitor's score counts as one.
         columns: how many columns the model's outputs have.
+        passed_by: those of the layers that a part of the score does not go through; known after the first gradient.
 
     Example:
         >>> import torch
@@ -29,7 +33,7 @@ class Evaluator:
         >>> chart = Input().chart(torch.tensor([[3.0]]), Forward(lambda x: x.square()))
         >>> evaluate = Evaluator(chart, lambda outputs, rows: outputs[:, 0])
         >>> evaluate(torch.tensor([0]), torch.tensor([[1.0]]), with_gradient=True)  # (3 + 1) squared
-        (tensor([16.]), tensor([[[8.]]]))
+        (tensor([16.]), tensor([[[8.]]]), [])
         >>> evaluate.gradient_evaluations
         tensor([1])
     """
@@ -40,11 +44,14 @@ class Evaluator:
         score: Callable[[Tensor, Tensor], Tensor],
         competitors: Sequence[Callable[[Tensor, Tensor], Tensor]] = (),
         noise: Tensor | None = None,
+        layers: Sequence[nn.Module] = (),
     ):
         self.chart = chart
         self.scores = (score, *competitors)
         self._noise: Sequence[Tensor | None] = (None,) if noise is None else noise
         self.noisy = noise is not None
+        self.layers = tuple(layers)
+        self.passed_by: list[nn.Module] | None = None
         origin = chart.origin
         self.gradient_evaluations = torch.zeros(len(origin), dtype=torch.long, device=origin.device)
         self.forward_evaluations = torch.zeros_like(self.gradient_evaluations)
@@ -52,7 +59,7 @@ class Evaluator:
 
     def __call__(
         self, rows: Tensor, u: Tensor, with_gradient: bool, raw: bool = False
-    ) -> tuple[Tensor, Tensor | None]:
+    ) -> tuple[Tensor, Tensor | None, list[State]]:
         """Scores (n,) at u, (n, *S), of the examples with those numbers.
 
         Args:
@@ -60,56 +67,92 @@ class Evaluator:
             raw: without noise.
 
         Returns:
-            The scores, and the gradients in the space that the chart maps to, (n, 1 + R, *B), or None.
+            The scores; the gradients in the space that the chart maps to, (n, 1 + R, *B), or None; with
+            gradients the state of each layer.
 
         Raises:
-            ValueError: a score that does not depend on u.
+            ValueError: a score that does not depend on u, or a layer that is not met once in a pass.
         """
         noise = (None,) if raw else self._noise
         scores = self.scores if with_gradient else self.scores[:1]
+        layers = self.layers if with_gradient else ()
         counter = self.gradient_evaluations if with_gradient else self.forward_evaluations
         counter[rows] += len(noise) * len(scores)
-        point, value, base = self.chart.point(u, rows), 0.0, 0.0
+        point, value, base, states = self.chart.point(u, rows), 0.0, 0.0, []
         for draw in noise:
             place = (point if draw is None else point + draw).detach().requires_grad_(with_gradient)
-            with torch.set_grad_enabled(with_gradient):
+            with torch.set_grad_enabled(with_gradient), watched(layers) as seen:
                 outputs = self.chart.forward(place, rows)
                 values = [score(outputs, rows) for score in scores]
             value = value + values[0].detach()
             if with_gradient:
-                gradients = gradients_of(values, place)
+                places = [place, *only_outputs(layers, seen, len(place))]
+                self._note_passed_by(values[0], places)
+                gradients, *inside = gradients_of(values, *places)
                 base = gradients if len(noise) == 1 else base + gradients
+                states.append([(p.detach(), g) for p, g in zip(places[1:], inside, strict=True)])
         self.columns = column_count(outputs)
         if len(noise) > 1:
             value, base = value / len(noise), base / len(noise)
-        return value, base if with_gradient else None
+        by_layer = [State(*map(torch.stack, zip(*draws, strict=True))) for draws in zip(*states, strict=True)]
+        return value, base if with_gradient else None, by_layer
+
+    def changes(self, rows: Tensor, u: Tensor, change: Tensor) -> list[Tensor]:
+        """J d at each layer, (D, n, *L), for changes d of the point, (n, *B), at u; a forward pass a draw."""
+        self.forward_evaluations[rows] += len(self._noise)
+        point = self.chart.point(u, rows)
+        draws = [
+            changes_along(
+                lambda place: self.chart.forward(place, rows),
+                self.layers,
+                point if draw is None else point + draw,
+                change,
+            )
+            for draw in self._noise
+        ]
+        return [torch.stack(each) for each in zip(*draws, strict=True)]
+
+    def _note_passed_by(self, value: Tensor, places: Sequence[Tensor]) -> None:
+        if self.passed_by is None:
+            leaf, *outputs = places
+            self.passed_by = [
+                layer
+                for layer, output in zip(self.layers, outputs, strict=True)
+                if output.grad_fn is None or passes_by(value.grad_fn, leaf, output.grad_fn)
+            ]
 
 
-def gradients_of(values: Sequence[Tensor], point: Tensor) -> Tensor:
-    """Gradients of several scores, each (n,), with respect to the point, (n, *B): shape (n, len(values), *B).
+def gradients_of(values: Sequence[Tensor], *points: Tensor) -> list[Tensor]:
+    """Gradients of several scores, each (n,), with respect to points, (n, *B): (n, len(values), *B) for each point.
+
+    The first point is the input; where a score does not depend on another one, the gradient is 0 there.
 
     Raises:
-        ValueError: a score does not depend on the point.
+        ValueError: a score does not depend on the first point.
 
     Example:
         >>> import torch
         >>> point = torch.tensor([[2.0, 3.0]], requires_grad=True)
         >>> gradients_of([point.prod(1), point.sum(1)], point)
-        tensor([[[3., 2.],
-                 [1., 1.]]])
+        [tensor([[[3., 2.],
+                 [1., 1.]]])]
     """
     gradients = []
     for number, value in enumerate(values, start=1):
-        gradient = None
+        found = (None,)
         if value.requires_grad:
             more = number < len(values)
-            (gradient,) = torch.autograd.grad(
-                value, point, torch.ones_like(value), allow_unused=True, retain_graph=more
+            wanted = [point for point in points if point.requires_grad]
+            found = torch.autograd.grad(
+                value, wanted, torch.ones_like(value), allow_unused=True, retain_graph=more
             )
-        if gradient is None:
+        if found[0] is None:
             raise ValueError(
                 "forward_func: expected an output that depends on the input through differentiable operations; "
                 "got one that does not. Look for detach(), .data, numpy or argmax in the model."
             )
-        gradients.append(gradient)
-    return gradients[0][:, None] if len(gradients) == 1 else torch.stack(gradients, 1)
+        known = dict(zip(map(id, wanted), found, strict=True))
+        each = [known.get(id(point)) for point in points]
+        gradients.append([torch.zeros_like(p) if g is None else g for p, g in zip(points, each, strict=True)])
+    by_point = zip(*gradients, strict=True)
+    return [each[0][:, None] if len(each) == 1 else torch.stack(each, 1) for each in by_point]

@@ -38,6 +38,11 @@ class Explanation:
     removes: whether the coordinates count evidence that is taken away.
     competitors: the competing classes, (N, R), and
     competing_contributions: their scores' contributions along the same path, (N, R, *B); None if not asked for.
+    layer_contributions: what the activations of each module that was read added to the score along the path,
+        one (N, *L) each, *L the module's shape: sums to score_end - score_start, as `contribution` does, where the
+        whole score goes through the module; and
+    layer_completeness_error: their sums - (score_end - score_start), (N, modules).
+    competing_layer_contributions: those of the competitors' scores, (N, R, *L) each. None if not asked for.
     stationarity: cosine between the displacement and the score's gradient at the endpoint, both in the
         geometry, (N,): 1 at a nearest point. None for paths that do not look for one.
     path_points, path_scores: the points of the path, (T, N, *B), and the scores there, (T, N); None unless
@@ -76,6 +81,9 @@ class Explanation:
     removes: bool = False
     competitors: Tensor | None = None
     competing_contributions: Tensor | None = None
+    layer_contributions: tuple[Tensor, ...] | None = None
+    layer_completeness_error: Tensor | None = None
+    competing_layer_contributions: tuple[Tensor, ...] | None = None
     stationarity: Tensor | None = None
     path_points: Tensor | None = None
     path_scores: Tensor | None = None
@@ -109,7 +117,7 @@ class Explanation:
         if readout == "mean_gradient":
             return -values if self.removes else values
         if readout == "contribution":
-            return -values if self.removes else values * along
+            return self._as_support(values)
         return -values * along if self.removes else values * along
 
     def competing_support(self) -> Tensor:
@@ -122,8 +130,32 @@ class Explanation:
             raise ValueError(
                 "competitors: this run had none; call explain(..., competitors=k) or a list of classes."
             )
-        values = self.competing_contributions
-        return -values if self.removes else values * per(self.direction, values)
+        return self._as_support(self.competing_contributions)
+
+    def layer_support(self) -> tuple[Tensor, ...]:
+        """The contributions at each module that was read, with the sign of `support`, one (N, *L) each.
+
+        Raises:
+            ValueError: no module was read.
+        """
+        if self.layer_contributions is None:
+            raise ValueError("layers: this run read no module; call explain(..., layers=[module, ...]).")
+        return tuple(self._as_support(values) for values in self.layer_contributions)
+
+    def competing_layer_support(self) -> tuple[Tensor, ...]:
+        """The competitors' contributions at each module that was read, (N, R, *L) each, with the sign of `support`.
+
+        Raises:
+            ValueError: no module was read, or the run had no competitors.
+        """
+        if self.competing_layer_contributions is None:
+            raise ValueError(
+                "layers, competitors: this run had none; call explain(..., layers=, competitors=)."
+            )
+        return tuple(self._as_support(values) for values in self.competing_layer_contributions)
+
+    def _as_support(self, contribution: Tensor) -> Tensor:
+        return -contribution if self.removes else contribution * per(self.direction, contribution)
 
 
 @dataclass(frozen=True)
@@ -204,6 +236,8 @@ def explanation_of(
     falls = -torch.ones_like(journey.start)
     points, scores = journey.trace() or (None, None)
     contribution = journey.contribution[:, 0]
+    inside = journey.layer_contributions()
+    gone = journey.score - journey.start
     raw_start, raw_end = journey.start, journey.score
     if evaluate.noisy:
         ends = (torch.zeros_like(journey.u), journey.u)
@@ -219,7 +253,7 @@ def explanation_of(
         raw_score_start=raw_start,
         raw_score_end=raw_end,
         residual=journey.score - journey.level,
-        completeness_error=contribution.flatten(1).sum(1) - (journey.score - journey.start),
+        completeness_error=contribution.flatten(1).sum(1) - gone,
         converged=journey.converged,
         reason=journey.reason,
         gradient_evaluations=evaluate.gradient_evaluations,
@@ -229,12 +263,25 @@ def explanation_of(
         removes=chart.removes,
         competitors=rivals,
         competing_contributions=None if rivals is None else journey.contribution[:, 1:],
+        **_read_at_layers(inside, gone, rivals is not None),
         stationarity=journey.stationarity,
         path_points=None if points is None else torch.stack([chart.point(u, every) for u in points]),
         path_scores=scores,
         size=size,
         readout=readout,
     )
+
+
+def _read_at_layers(inside: list[Tensor] | None, gone: Tensor, competing: bool) -> dict:
+    """The fields of modules that were read, from contributions (N, 1 + R, *L) each."""
+    if inside is None:
+        return {}
+    errors = [values[:, 0].flatten(1).sum(1) - gone for values in inside]
+    return {
+        "layer_contributions": tuple(values[:, 0] for values in inside),
+        "layer_completeness_error": torch.stack(errors, 1),
+        "competing_layer_contributions": tuple(values[:, 1:] for values in inside) if competing else None,
+    }
 
 
 def joined(parts: Sequence[Tensor], dimension: int = 0) -> Tensor:
@@ -271,6 +318,8 @@ def together(records: Sequence[Explanation]) -> Explanation:
             longest = max(len(value) for value in values)
             padded = [torch.cat([v, v[-1:].expand(longest - len(v), *v.shape[1:])]) for v in values]
             whole[field.name] = torch.cat(padded, 1)
+        elif field.name.endswith("layer_contributions") and values[0] is not None:
+            whole[field.name] = tuple(map(joined, zip(*values, strict=True)))
         else:
             whole[field.name] = joined(values) if isinstance(values[0], Tensor) else values[0]
     return Explanation(**whole)

@@ -7,7 +7,7 @@ arrived are not evaluated any more.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from scipy.optimize.elementwise import find_root
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from helpers.saliency.conductance import Conductance, State
 from helpers.saliency.coordinates import taken
 from helpers.saliency.evaluator import Evaluator
 from helpers.saliency.geometries import Euclidean, Geometry
@@ -36,7 +37,7 @@ class Slope:
 
     rows: the examples' numbers in the batch, shape (n,). u: the points, (n, *S). value: scores, (n,).
     gradient: dF/du, (n, *S). base: gradients in the space that the chart maps to, (n, 1 + R, *B): of the
-    score, then of the R competitors' scores.
+    score, then of the R competitors' scores. states: of the modules that are read, if any.
 
     Example:
         >>> import torch
@@ -51,12 +52,14 @@ class Slope:
     value: Tensor
     gradient: Tensor
     base: Tensor
+    states: list[State] = field(default_factory=list)
 
     def keep(self, mask: Tensor) -> "Slope":
         """The same for the examples where mask, shape (n,), is true."""
         if mask.all():
             return self
-        return Slope(self.rows[mask], self.u[mask], self.value[mask], self.gradient[mask], self.base[mask])
+        tensors = (self.rows, self.u, self.value, self.gradient, self.base)
+        return Slope(*(each[mask] for each in tensors), [state.keep(mask) for state in self.states])
 
     def only(self, rows: Tensor) -> "Slope":
         """The same for those of the examples whose numbers are in rows."""
@@ -112,6 +115,7 @@ class Journey:
         self.level: Tensor | None = None
         self.stationarity: Tensor | None = None
         self._trace: list[tuple[Tensor, Tensor]] | None = [] if trace else None
+        self._conductance = Conductance(self.examples) if evaluate.layers else None
 
     # ---- what a path asks -------------------------------------------------------------------------------
 
@@ -124,6 +128,8 @@ class Journey:
         """Measure the start and settle the level of every example."""
         if with_gradient:
             self._here = self.look(self._all, self.u, NOT_FINITE_AT_START)
+            if self._conductance is not None:
+                self._conductance.begin(self._here.rows, self._here.states)
             self.start = self.u.new_full((self.examples,), torch.nan, dtype=self._here.value.dtype)
             self.start[self._here.rows] = self._here.value
             self._first_gradient = torch.zeros_like(self.u)
@@ -157,8 +163,8 @@ class Journey:
         """
         if not len(rows):
             return Slope(rows, u, self.start[:0], self.u[:0], self.contribution[:0])
-        value, base = self.evaluate(rows, u, with_gradient=True)
-        slope = Slope(rows, u, value, self.chart.pull(base[:, 0], rows), base)
+        value, base, states = self.evaluate(rows, u, with_gradient=True)
+        slope = Slope(rows, u, value, self.chart.pull(base[:, 0], rows), base, states)
         finite = torch.isfinite(value) & torch.isfinite(
             torch.linalg.vector_norm(base.flatten(1), torch.inf, 1)
         )
@@ -234,7 +240,14 @@ class Journey:
     # ---- what a path does -------------------------------------------------------------------------------
 
     def advance(
-        self, rows: Tensor, u: Tensor, base: Tensor, length: Tensor, score: Tensor | None = None
+        self,
+        rows: Tensor,
+        u: Tensor,
+        base: Tensor,
+        length: Tensor,
+        score: Tensor | None = None,
+        there: Slope | None = None,
+        as_predicted: bool = False,
     ) -> None:
         """Move straight to u, (n, *S).
 
@@ -242,7 +255,12 @@ class Journey:
             base: mean gradients along this step, (n, 1 + R, *B), as slopes have them.
             length: length of the step in the geometry, (n,); only its ratio to other steps matters.
             score: the score at u, (n,), where known.
+            there: the slopes at u of those of the examples for which they are known; where modules are read, the
+                others are measured.
+            as_predicted: the step is a tangent's: what it does at modules is the tangent's prediction as well.
         """
+        if self._conductance is not None:
+            self._read(rows, u, there, as_predicted)
         change = self.chart.push(u - taken(self.u, rows), rows)[:, None]
         if len(rows) == self.examples:
             self.contribution.addcmul_(base, change)
@@ -261,6 +279,8 @@ class Journey:
 
     def skip(self, rows: Tensor, u: Tensor) -> None:
         """Move to u, (n, *S), without counting what the score does on the way there."""
+        if self._conductance is not None:
+            self._conductance.forget(rows)
         self.u[rows] = u
         self.score[rows] = torch.nan
         self._note_trace()
@@ -295,6 +315,9 @@ class Journey:
         if self.level is None:
             self.level = self.score.clone()
             self.tolerance = torch.zeros_like(self.score)
+        if passed_by := self.evaluate.passed_by:
+            names = ", ".join(type(layer).__name__ for layer in passed_by)
+            self.remark(self._all, f"a part of the score does not go through {names}, and is missing there")
         self._moving[:] = False
         self.converged = ((self.score - self.level).abs() <= self.tolerance) & ~self._failed
         self.blame(self._all[~torch.isfinite(self.score) & torch.isfinite(self.start)], NOT_FINITE)
@@ -320,6 +343,14 @@ class Journey:
         length = per(self._length.masked_fill(self._length == 0, 1), self.u)
         return torch.where(per(resting, self.u), self._first_gradient, self._gradient_sum / length)
 
+    def layer_contributions(self) -> list[Tensor] | None:
+        """What the scores changed by at each module that is read, (N, 1 + R, *L); None where none is read."""
+        if self._conductance is None:
+            return None
+        if self._conductance.contributions is None:
+            self._locate(self._all)
+        return self._conductance.contributions
+
     def trace(self) -> tuple[Tensor, Tensor] | None:
         """Points u, (T, N, *S), and scores, (T, N), of the whole journey, where they were kept."""
         if self._trace is None:
@@ -328,6 +359,27 @@ class Journey:
         return torch.stack(points), torch.stack(scores)
 
     # ---- inside -----------------------------------------------------------------------------------------
+
+    def _locate(self, rows: Tensor) -> None:
+        """Measure the states of the modules that are read where these examples stand."""
+        here = self.look(rows, self.u[rows])
+        self._conductance.begin(here.rows, here.states)
+
+    def _read(self, rows: Tensor, u: Tensor, there: Slope | None, as_predicted: bool) -> None:
+        """Add a step to u, (n, *S), to the contributions at modules."""
+        if len(unknown := self._conductance.unknown(rows)):
+            self._locate(unknown)
+        if as_predicted:
+            change = self.chart.push(u - taken(self.u, rows), rows)
+            self._conductance.tangent_step(rows, self.evaluate.changes(rows, taken(self.u, rows), change))
+        else:
+            missing = torch.ones_like(rows, dtype=torch.bool)
+            if there is not None:
+                missing = ~torch.isin(rows, there.rows)
+                self._conductance.step(there.rows, there.states)
+            if missing.any():
+                there = self.look(rows[missing], u[missing])
+                self._conductance.step(there.rows, there.states)
 
     def _note_trace(self) -> None:
         if self._trace is not None:

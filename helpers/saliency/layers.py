@@ -144,7 +144,7 @@ def _on_every_path(
     found = [call for call in calls if call[1] is not None and counts[call[0]] == 1]
     if isinstance(outputs, Tensor) and outputs.requires_grad:
         through = [
-            call for call in found if call[2] is not None and not _passes_by(outputs.grad_fn, leaf, call[2])
+            call for call in found if call[2] is not None and not passes_by(outputs.grad_fn, leaf, call[2])
         ]
         places = [output for _, output, _ in through]
         with prepared():
@@ -159,8 +159,15 @@ def _on_every_path(
     return [(module, tuple(as_maps(output, inputs.shape[2:]).shape[2:])) for module, output, _ in found]
 
 
-def _passes_by(end, leaf: Tensor, node) -> bool:
-    """Whether autograd's graph has a path from its end to the leaf on which the node does not lie."""
+def passes_by(end, leaf: Tensor, node) -> bool:
+    """Whether autograd's graph has a path from its end to the leaf on which the node does not lie.
+
+    Example:
+        >>> leaf = torch.ones(1, requires_grad=True)
+        >>> inside = leaf.exp()
+        >>> [passes_by(end.grad_fn, leaf, inside.grad_fn) for end in (inside + 1, inside + leaf)]
+        [False, True]
+    """
     seen, waiting = {node}, [end]
     while waiting:
         place = waiting.pop()

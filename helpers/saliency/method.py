@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from captum.attr import GradientAttribution
 from captum.log import log_usage
-from torch import Tensor
+from torch import Tensor, nn
 
 from helpers.checks import require_count, require_finite
+from helpers.saliency.conductance import checked_layers
 from helpers.saliency.contrasts import Contrast
 from helpers.saliency.coordinates import Chart, Coordinates, Input, Layer
 from helpers.saliency.evaluator import Evaluator
@@ -170,6 +171,7 @@ class NonlinearSaliency(GradientAttribution):
         show_progress: bool = False,
         trace: bool = False,
         competitors: int | Sequence[int] | None = None,
+        layers: Sequence[nn.Module] = (),
     ) -> Explanation:
         """All readouts and the record.
 
@@ -214,6 +216,7 @@ class NonlinearSaliency(GradientAttribution):
             show_progress,
             trace,
             competitors,
+            layers=layers,
         )
         return together(list(records))
 
@@ -228,8 +231,15 @@ class NonlinearSaliency(GradientAttribution):
         trace: bool = False,
         competitors: int | Sequence[int] | None = None,
         keep_gradient: bool = True,
+        layers: Sequence[nn.Module] = (),
     ) -> Iterator[Explanation]:
         """The records of the batch's parts, one internal batch after the other."""
+        layers = checked_layers(layers)
+        if layers and isinstance(self.coordinates, Layer):
+            raise ValueError(
+                "layers: a path is read at modules where it changes the input; Layer moves a module's output. Use "
+                "Input, Removal or Decoder coordinates, or leave layers out."
+            )
         aim = self.path.default_level if level is None else as_level(level)
         if competitors is None and isinstance(self.readout, Contrast):
             competitors = self.readout.competitors
@@ -243,7 +253,7 @@ class NonlinearSaliency(GradientAttribution):
             draws = self._draws(chart) if draws is None else draws
             wanted = [batch.target] if rivals is None else [batch.target, *rivals.T]
             score, *competing = (with_target(self.score, each) for each in wanted)
-            evaluate = Evaluator(chart, score, competing, draws)
+            evaluate = Evaluator(chart, score, competing, draws, layers)
             journey = Journey(evaluate, self.geometry, show_progress, trace, keep_gradient)
             journey.begin(aim, self.score.boundary, self.path.follows_slopes)
             if target is not None:

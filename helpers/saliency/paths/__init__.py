@@ -7,6 +7,7 @@ A path is a frozen dataclass with one method, `walk`, which drives a `Journey`. 
 from helpers.saliency.paths.base import Path, first_crossing
 from helpers.saliency.paths.flow import Flow
 from helpers.saliency.paths.nearest import Nearest
+from helpers.saliency.paths.scale_space import ScaleSpace
 from helpers.saliency.paths.secant import Secant
 from helpers.saliency.paths.straight import Straight, StraightTangent, Stretch
 from helpers.saliency.paths.tangent import Tangent
@@ -15,6 +16,7 @@ __all__ = [
     "Flow",
     "Nearest",
     "Path",
+    "ScaleSpace",
     "Secant",
     "Straight",
     "StraightTangent",

@@ -1,13 +1,13 @@
 """What every path shares."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from helpers.saliency.coordinates import Coordinates
 from helpers.saliency.geometries import Geometry
-from helpers.saliency.journey import Journey
+from helpers.saliency.journey import Journey, Slope
 from helpers.saliency.levels import Boundary, Level
 
 
@@ -39,6 +39,33 @@ class Path:
 
     def check(self, coordinates: Coordinates, geometry: Geometry) -> None:
         """Raises ValueError where the path cannot be walked in these coordinates and geometry."""
+
+
+def walk_nodes(journey: Journey, steps: int, place: Callable[[Tensor, int], Tensor]) -> None:
+    """A way whose course is known, by the trapezoid rule: gradients at the ends of its steps, steps + 1 of them.
+
+    Args:
+        place: (numbers of n examples, k) -> where they are after k steps, (n, *S); the way starts at u = 0.
+
+    Example:
+        >>> import torch
+        >>> from helpers.saliency import Input
+        >>> from helpers.saliency.evaluator import Evaluator
+        >>> from helpers.saliency.model import Forward
+        >>> chart = Input().chart(torch.tensor([[3.0]]), Forward(lambda x: x.square()))
+        >>> journey = Journey(Evaluator(chart, lambda outputs, rows: outputs[:, 0]))
+        >>> journey.begin(None, boundary=None, with_gradient=True)
+        >>> walk_nodes(journey, 2, lambda rows, k: -torch.ones(1, 1) * k)
+        >>> journey.contribution  # 1 - 9
+        tensor([[[-8.]]])
+    """
+    here = journey.here()
+    for step in journey.progress(range(1, steps + 1)):
+        there: Slope = journey.look(here.rows, place(here.rows, step))
+        here = here.only(there.rows)
+        length = (there.u - here.u).flatten(1).norm(dim=1)
+        journey.advance(there.rows, there.u, (here.base + there.base) / 2, length, there.value, there)
+        here = there
 
 
 def first_crossing(

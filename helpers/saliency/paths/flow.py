@@ -86,7 +86,9 @@ class Flow(Path):
             part[passed] = journey.crossing(rows[passed], here.u[passed], there.u[passed], ends)
             score[passed] = torch.nan
         u = here.u + per(part, here.u) * (there.u - here.u)
-        journey.advance(rows, u, mean_on_chord(here, middle, there, part), length * part, score)
+        journey.advance(
+            rows, u, mean_on_chord(here, middle, there, part), length * part, score, there.keep(~passed)
+        )
         journey.stop(rows[arrived])
         journey.stop(rows[passed], JUMP)
         return there.keep(~(arrived | passed))

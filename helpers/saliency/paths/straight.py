@@ -9,7 +9,7 @@ from helpers.checks import require_count
 from helpers.saliency.coordinates import Coordinates, taken
 from helpers.saliency.geometries import Geometry
 from helpers.saliency.journey import OUT_OF_REACH, Journey, per
-from helpers.saliency.paths.base import Path, first_crossing
+from helpers.saliency.paths.base import Path, first_crossing, walk_nodes
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,13 @@ class Straight(Path):
     them with the sign of Integrated Gradients.
 
     Args:
-        steps: number of gradient evaluations (midpoint rule).
+        steps: number of steps.
+        rule: where the gradient is evaluated: "midpoint", in the middle of each step; or "trapezoid", at the
+            steps' ends, steps + 1 evaluations, which is also where modules are read (`explain(layers=...)`), so
+            that reading them costs no pass.
+
+    Raises:
+        ValueError: no steps, or another rule.
 
     Example:
         >>> import torch
@@ -35,12 +41,18 @@ class Straight(Path):
     """
 
     steps: int = 32
+    rule: str = "midpoint"
 
     default_level = None
-    follows_slopes = False
 
     def __post_init__(self):
         require_count("Straight(steps)", self.steps)
+        if self.rule not in ("midpoint", "trapezoid"):
+            raise ValueError(f"Straight(rule): expected 'midpoint' or 'trapezoid'; got {self.rule!r}.")
+
+    @property
+    def follows_slopes(self) -> bool:
+        return self.rule == "trapezoid"
 
     def check(self, coordinates: Coordinates, geometry: Geometry) -> None:
         require_reference(self, coordinates)
@@ -49,6 +61,9 @@ class Straight(Path):
         share = journey.start.new_ones(journey.examples)
         if journey.level is not None:
             self._shorten(journey, share)
+        if self.rule == "trapezoid":
+            walk_nodes(journey, self.steps, lambda rows, step: self._place(journey, rows, share, step))
+            return
         for step in journey.progress(range(self.steps)):
             slope = journey.look(journey.active, self._place(journey, journey.active, share, step + 0.5))
             end = self._place(journey, slope.rows, share, step + 1)
@@ -163,7 +178,7 @@ class StraightTangent(Path):
             share = ((journey.level[slope.rows] - slope.value) / rise).nan_to_num(1.0)
             # a way that the tangent sees leading away from the level is followed to its end
             share = torch.where(share > 0, share, 1.0).clamp_max(1)
-        journey.advance(slope.rows, way * per(share, way), slope.base, share)
+        journey.advance(slope.rows, way * per(share, way), slope.base, share, as_predicted=True)
         journey.stop(slope.rows, "the tangent misses the level")
 
 
