@@ -6,6 +6,7 @@ One import line: ``from helpers.saliency import NonlinearSaliency, Input, LogOdd
 from helpers.saliency import presets
 from helpers.saliency.contrasts import Contrast, Largest, Softmax
 from helpers.saliency.coordinates import Coordinates, Input, Layer, Removal
+from helpers.saliency.depths import AllDepths, DepthsExplanation, enlarged
 from helpers.saliency.explanation import Explanation, MeanExplanation, reduce
 from helpers.saliency.geometries import Covariance, Euclidean, Geometry, Scaled, Smooth
 from helpers.saliency.layers import blocks, stages
@@ -28,6 +29,7 @@ from helpers.saliency.scores import Logit, LogOdds, LogProbability, Margin, Scor
 from helpers.saliency.smoothing import gaussian_blur
 
 __all__ = [
+    "AllDepths",
     "Blurred",
     "Boundary",
     "Constant",
@@ -35,7 +37,9 @@ __all__ = [
     "Coordinates",
     "Covariance",
     "DataMean",
+    "DepthsExplanation",
     "Drop",
+    "enlarged",
     "Euclidean",
     "Explanation",
     "Flow",

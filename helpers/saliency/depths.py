@@ -1,0 +1,234 @@
+"""Paths in the input, read at the input and at several depths, as one map that keeps its units."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from captum.attr import GradientAttribution
+from captum.log import log_usage
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from helpers.checks import require_count, require_images, require_width, warn_caller
+from helpers.saliency.conductance import checked_layers
+from helpers.saliency.coordinates import Layer
+from helpers.saliency.explanation import Explanation, MeanExplanation
+from helpers.saliency.inputs import checked_inputs
+from helpers.saliency.journey import per
+from helpers.saliency.layers import as_maps, stages
+from helpers.saliency.levels import Level
+from helpers.saliency.method import NonlinearSaliency
+from helpers.saliency.smoothing import gaussian_blur
+
+
+@dataclass(frozen=True)
+class DepthsExplanation(MeanExplanation):
+    """What `AllDepths` found out, for N images.
+
+    Beside the fields of `MeanExplanation`: depth_maps: the members' mean at the input and at each module, signed,
+    enlarged to the image, (N, D, H, W), in units of the score. weights: those of the depths, (N, D), sum 1.
+    signed: their weighted sum, (N, 1, H, W), of which `combined` is the positive part; it sums to what the score
+    lost on the paths, on average, up to completeness_error, (N,).
+    """
+
+    depth_maps: Tensor
+    weights: Tensor
+    signed: Tensor
+    completeness_error: Tensor
+
+
+class AllDepths(GradientAttribution):
+    """Paths in the input, read at the input and at the last modules of several resolutions, as one map.
+
+    A fine depth says where and is noisy, a coarse one says what and is blurred; all of them account for the same
+    change of the score. Each member's contributions are read at every depth (`explain(layers=...)`), summed over
+    channels and enlarged to the image, which keeps their sum. The depths' maps are added with weights that sum to
+    1, so the map is in units of the score, sums to what the score lost, and maps of several classes of one image
+    can share one colour scale. `attribute` returns its positive part, which is taken last.
+
+    Args:
+        members: `NonlinearSaliency` objects on the same model, in Input, Removal or Decoder coordinates.
+        layers: the modules to read, fine to coarse. None: the last of each of the last `depths` resolutions,
+            found in one pass at the first call for an image size.
+        depths: how many of these.
+        smoothing: Gaussian smoothing of the map at the input, as a share of the image's larger side.
+        balanced: whether the depths have a say of equal size: weights in inverse proportion to the sums of their
+            positive parts, image by image. False: equal weights, with which a noisy depth, whose large
+            contributions cancel, has more of a say.
+
+    Raises:
+        TypeError: something else than NonlinearSaliency objects, or modules.
+        ValueError: no member, members in Layer coordinates, or another argument that does not fit.
+
+    Example:
+        >>> import torch
+        >>> from helpers.saliency import Input, Logit, Straight
+        >>> from helpers.zoo.networks import digit_net
+        >>> member = NonlinearSaliency(digit_net(), Logit(), Input(reference=0.0), path=Straight(8, "trapezoid"))
+        >>> run = AllDepths([member], depths=2).explain(torch.ones(1, 1, 28, 28), target=8)
+        >>> run.depth_maps.shape, run.gradient_evaluations  # the input and two modules, from the same 9 gradients
+        (torch.Size([1, 3, 28, 28]), tensor([9]))
+        >>> lost = run.members[0].score_start - run.members[0].score_end
+        >>> torch.allclose(run.signed.sum((1, 2, 3)) - lost, run.completeness_error, atol=1e-3)
+        True
+    """
+
+    def __init__(
+        self,
+        members: Sequence[NonlinearSaliency],
+        layers: Sequence[nn.Module] | None = None,
+        depths: int = 3,
+        smoothing: float = 1 / 28,
+        balanced: bool = True,
+    ):
+        if not members:
+            raise ValueError("AllDepths(members): expected at least one NonlinearSaliency; got none.")
+        for member in members:
+            if not isinstance(member, NonlinearSaliency):
+                raise TypeError(f"AllDepths(members): expected NonlinearSaliency objects; got {member!r}.")
+            if isinstance(member.coordinates, Layer):
+                raise ValueError(
+                    "AllDepths(members): expected members that change the input; got one in Layer coordinates. Use "
+                    "Input, Removal or Decoder, and name the module in layers."
+                )
+        require_count("AllDepths(depths)", depths)
+        require_width("AllDepths(smoothing)", smoothing)
+        super().__init__(members[0].forward_func)
+        self.members, self.depths, self.smoothing = tuple(members), depths, smoothing
+        self.layers = None if layers is None else checked_layers(layers)
+        self.balanced = balanced
+        self._found: dict[tuple[int, ...], tuple[nn.Module, ...]] = {}
+
+    def replace(self, **choices) -> "AllDepths":
+        """The same of the members' twins, which differ in the named choices alone.
+
+        Raises:
+            TypeError, ValueError: as `NonlinearSaliency.replace`.
+        """
+        members = [member.replace(**choices) for member in self.members]
+        return type(self)(members, self.layers, self.depths, self.smoothing, self.balanced)
+
+    def read_at(self, inputs: Tensor) -> tuple[nn.Module, ...]:
+        """The modules that are read for images of that size, (N, C, H, W)."""
+        if self.layers is not None:
+            return self.layers
+        size = tuple(inputs.shape[1:])
+        if size not in self._found:
+            known = isinstance(self.forward_func, nn.Module)
+            self._found[size] = tuple(stages(self.forward_func, inputs[:1])[-self.depths :]) if known else ()
+            if not self._found[size]:
+                warn_caller(
+                    f"model: {type(self.forward_func).__name__} has no module that is known to return feature maps "
+                    "or tokens of the image's proportions, so its input alone is read. Name modules in layers."
+                )
+        return self._found[size]
+
+    @log_usage()
+    def attribute(
+        self,
+        inputs: Tensor,
+        target=None,
+        level: Level | float | None = None,
+        additional_forward_args=None,
+        internal_batch_size: int | None = None,
+        show_progress: bool = False,
+    ) -> Tensor:
+        """The map, (N, 1, H, W), in units of the score: what supports it, and where.
+
+        Arguments and errors are those of `explain`.
+        """
+        arguments = (target, level, additional_forward_args, internal_batch_size, show_progress)
+        combined = self.explain(inputs, *arguments).support()
+        return (combined,) if isinstance(inputs, tuple) else combined
+
+    def explain(
+        self,
+        inputs: Tensor,
+        target=None,
+        level: Level | float | None = None,
+        additional_forward_args=None,
+        internal_batch_size: int | None = None,
+        show_progress: bool = False,
+        trace: bool = False,
+    ) -> DepthsExplanation:
+        """The map, its parts, and the records of all members.
+
+        Args, raises: as `NonlinearSaliency.explain`; ValueError for inputs that are no images.
+        """
+        images = checked_inputs(inputs)
+        require_images("inputs", images)
+        arguments = (target, level, additional_forward_args, internal_batch_size, show_progress, trace)
+        layers = self.read_at(images)
+        records = tuple(member.explain(images, *arguments, layers=layers) for member in self.members)
+        maps = torch.stack([self._maps(record, images) for record in records]).mean(0)
+        weights = self._weights(maps)
+        signed = (maps * weights[..., None, None]).sum(1, keepdim=True)
+        lost = torch.stack([_lost(record) for record in records]).mean(0)
+        error = signed.flatten(1).sum(1) - lost
+        return DepthsExplanation(records, signed.clamp_min(0), maps, weights, signed, error)
+
+    def _maps(self, record: Explanation, images: Tensor) -> Tensor:
+        """A member's signed maps at the input and at the modules, (N, D, H, W)."""
+        size = images.shape[-2:]
+        width = self.smoothing * max(size)
+        at_input = gaussian_blur(record.support("contribution").sum(1, keepdim=True), width)
+        inside = [] if record.layer_contributions is None else record.layer_support()
+        return torch.cat([at_input, *(enlarged(each, size) for each in inside)], 1)
+
+    def _weights(self, maps: Tensor) -> Tensor:
+        """Of the depths, (N, D)."""
+        say = torch.ones_like(maps[..., 0, 0])
+        if self.balanced:
+            positive = maps.clamp_min(0).sum((2, 3))
+            say = (positive + torch.finfo(maps.dtype).tiny).reciprocal()
+            # a depth without support has no say, where another one has
+            say = torch.where((positive == 0) & (positive > 0).any(1, keepdim=True), 0, say)
+            say = say / say.amax(1, keepdim=True)
+        return say / say.sum(1, keepdim=True)
+
+
+def enlarged(contributions: Tensor, size: Sequence[int]) -> Tensor:
+    """Contributions at a module, summed over channels and enlarged to images of that size with their sum kept.
+
+    Args:
+        contributions: maps (N, C, h, w), channels first or last, or tokens (N, T, C), as modules return them; what
+            class tokens and the like contribute is shared out evenly.
+        size: height and width of the image.
+
+    Returns:
+        (N, 1, H, W).
+
+    Raises:
+        ValueError: a module that returns no maps of the image's proportions.
+
+    Example:
+        >>> enlarged(torch.ones(1, 2, 2, 2), (4, 4)).sum()
+        tensor(8.)
+    """
+    maps = as_maps(contributions, size)
+    if maps.ndim != 4:
+        raise ValueError(
+            f"layers: expected modules that return feature maps or tokens of the image's proportions, "
+            f"{tuple(size)}; got one that returns {tuple(contributions.shape)}."
+        )
+    total, maps = contributions.flatten(1).sum(1), maps.sum(1, keepdim=True)
+    rows, columns = (
+        _enlarging(small, large, maps) for small, large in zip(maps.shape[2:], size, strict=True)
+    )
+    large = rows @ maps @ columns.T
+    rest = (total - maps.flatten(1).sum(1)) / (size[0] * size[1])
+    return large + per(rest, large)
+
+
+def _enlarging(small: int, large: int, like: Tensor) -> Tensor:
+    """Bilinear enlargement of a signal, (large, small), each of whose columns sums to 1."""
+    matrix = interpolate(torch.eye(small, dtype=like.dtype, device=like.device)[None], large, mode="linear")[
+        0
+    ].T
+    return matrix / matrix.sum(0)
+
+
+def _lost(record: Explanation) -> Tensor:
+    """What the score lost, (N,), with the sign of the record's support."""
+    gone = record.score_end - record.score_start
+    return -gone if record.removes else gone * record.direction

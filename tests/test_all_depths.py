@@ -1,0 +1,161 @@
+"""AllDepths: paths in the input, read at several depths, as one map that keeps its units."""
+
+import pytest
+import torch
+from torch import nn
+from torchvision.models import VisionTransformer
+
+from helpers.saliency import (
+    AllDepths,
+    DepthsExplanation,
+    Drop,
+    Flow,
+    Input,
+    Layer,
+    Logit,
+    LogOdds,
+    NonlinearSaliency,
+    Removal,
+    ScaleSpace,
+    Straight,
+    StraightTangent,
+    enlarged,
+    stages,
+)
+from helpers.zoo.datasets import mnist5k
+from helpers.zoo.networks import digit_net
+
+NET = digit_net().double()
+DIGITS = mnist5k().test_inputs[:3].double()
+CLASSES = mnist5k().test_targets[:3]
+
+
+def straight(model=NET, steps=8, reference=0.0, **options):
+    path = Straight(steps, "trapezoid")
+    return NonlinearSaliency(model, Logit(), Input(reference=reference), path=path, **options)
+
+
+@pytest.mark.parametrize("balanced", [True, False])
+def test_the_signed_map_sums_to_what_the_score_lost(balanced):
+    members = [straight(), NonlinearSaliency(NET, Logit(), path=ScaleSpace(8))]
+    run = AllDepths(members, balanced=balanced).explain(DIGITS, CLASSES)
+    assert isinstance(run, DepthsExplanation)
+    assert run.depth_maps.shape == (3, 4, 28, 28)  # the input, and 28, 14 and 7 px
+    lost = torch.stack([member.score_start - member.score_end for member in run.members]).mean(0)
+    torch.testing.assert_close(run.signed.sum((1, 2, 3)), lost + run.completeness_error)
+    torch.testing.assert_close(run.weights.sum(1), torch.ones(3, dtype=torch.float64))
+    assert torch.equal(run.support(), run.signed.clamp_min(0))
+    # each depth accounts for the same change, up to its own quadrature
+    own = torch.stack(
+        [torch.cat([m.completeness_error[:, None], m.layer_completeness_error], 1) for m in run.members]
+    )
+    torch.testing.assert_close(run.depth_maps.sum((2, 3)) - lost[:, None], -own.mean(0))
+    expected = (run.depth_maps * run.weights[..., None, None]).sum(1, keepdim=True)
+    torch.testing.assert_close(run.signed, expected)
+
+
+def test_depths_of_a_balanced_map_have_a_say_of_equal_size():
+    run = AllDepths([straight()]).explain(DIGITS, CLASSES)
+    say = (run.depth_maps.clamp_min(0).sum((2, 3)) * run.weights).T
+    torch.testing.assert_close(say, say[:1].expand_as(say))
+
+
+def test_all_depths_come_from_the_same_gradients():
+    run = AllDepths([straight()]).explain(DIGITS, CLASSES)
+    assert run.gradient_evaluations.tolist() == [9, 9, 9]
+    assert run.forward_evaluations.tolist() == [0, 0, 0]
+
+
+def test_an_image_does_not_depend_on_its_batch():
+    saliency = AllDepths([straight(), NonlinearSaliency(NET, Logit(), path=ScaleSpace(4))])
+    whole, alone = saliency.attribute(DIGITS, CLASSES), saliency.attribute(DIGITS[1:2], CLASSES[1:2])
+    torch.testing.assert_close(whole[1:2], alone)
+    torch.testing.assert_close(whole, saliency.attribute(DIGITS, CLASSES, internal_batch_size=2))
+    torch.testing.assert_close(whole, saliency.attribute((DIGITS,), CLASSES)[0])
+
+
+def test_a_level_and_a_twin_and_removal():
+    saliency = AllDepths([NonlinearSaliency(NET, LogOdds(), Removal(0.0), path=Flow(8))])
+    run = saliency.explain(DIGITS, CLASSES, level=Drop(2.0))
+    assert run.converged.all()
+    assert (run.signed.sum((1, 2, 3)) > 1.5).all()  # what speaks for the class, of the 2 that went
+    twin = AllDepths([straight()]).replace(path=StraightTangent()).explain(DIGITS, CLASSES)
+    predicted = -twin.members[0].contribution.sum((1, 2, 3))
+    torch.testing.assert_close(twin.signed.sum((1, 2, 3)), predicted)
+
+
+def test_named_modules_are_read_and_no_other():
+    layers = stages(NET, DIGITS[:1])[-1:]
+    run = AllDepths([straight()], layers=layers, smoothing=0.0).explain(DIGITS, CLASSES)
+    assert run.depth_maps.shape[1] == 2
+    torch.testing.assert_close(run.depth_maps[:, :1], run.members[0].support().sum(1, keepdim=True))
+    torch.testing.assert_close(run.depth_maps[:, 1:], enlarged(run.members[0].layer_support()[0], (28, 28)))
+
+
+def test_a_transformer_is_read_at_its_tokens():
+    torch.manual_seed(0)
+    vit = VisionTransformer(28, 7, 3, 2, 32, 64, num_classes=10).double().eval()
+    nn.init.normal_(vit.heads.head.weight)
+    images = DIGITS.expand(-1, 3, -1, -1)
+    run = AllDepths([straight(vit)]).explain(images, CLASSES)
+    assert run.depth_maps.shape == (3, 2, 28, 28)
+    # class token included: the depth accounts for the whole change
+    lost = run.members[0].score_start - run.members[0].score_end
+    error = run.members[0].layer_completeness_error[:, 0]
+    torch.testing.assert_close(run.depth_maps[:, 1].sum((1, 2)), lost - error)
+
+
+def test_a_network_without_maps_is_read_at_its_input_and_says_so():
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(784, 10)).double()
+    for model in (flat, lambda x: flat(x)):
+        with pytest.warns(UserWarning, match="its input alone is read"):
+            run = AllDepths([straight(model)]).explain(DIGITS, CLASSES)
+        assert run.depth_maps.shape[1] == 1
+
+
+@pytest.mark.parametrize("size", [(28, 28), (30, 21), (5, 9)])
+def test_enlarging_keeps_the_sum(size):
+    proportions = (size[0] // 4 + 1, size[1] // 4 + 1)
+    maps = torch.randn(2, 3, *proportions, dtype=torch.float64)
+    large = (
+        enlarged(maps, size) if proportions[0] * size[1] == proportions[1] * size[0] else enlarged(maps, size)
+    )
+    assert large.shape == (2, 1, *size)
+    torch.testing.assert_close(large.sum((1, 2, 3)), maps.sum((1, 2, 3)))
+
+
+def test_every_class_of_an_image_shares_one_scale():
+    """A class that is not there loses little on the way, and is pale."""
+    saliency, one = AllDepths([straight()]), DIGITS[:1]
+    supports = saliency.attribute(one.expand(10, -1, -1, -1), torch.arange(10)).sum((1, 2, 3))
+    assert supports.argmax() == CLASSES[0]
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "words"),
+    [
+        (lambda: AllDepths([]), ValueError, r"AllDepths\(members\): expected at least one"),
+        (lambda: AllDepths([NET]), TypeError, r"AllDepths\(members\): expected NonlinearSaliency objects"),
+        (
+            lambda: AllDepths([NonlinearSaliency(NET, coordinates=Layer(NET.features[2]))]),
+            ValueError,
+            "members that change the input",
+        ),
+        (lambda: AllDepths([straight()], depths=0), ValueError, r"AllDepths\(depths\)"),
+        (lambda: AllDepths([straight()], smoothing=-1.0), ValueError, r"AllDepths\(smoothing\)"),
+        (lambda: AllDepths([straight()], layers=["features.2"]), TypeError, "layers: expected modules"),
+        (
+            lambda: AllDepths([straight()]).attribute(torch.ones(1, 784), 0),
+            ValueError,
+            "inputs: expected images",
+        ),
+        (
+            lambda: AllDepths([straight()], layers=[NET.classifier[-1]]).attribute(DIGITS, 0),
+            ValueError,
+            "layers: expected modules that return feature maps",
+        ),
+    ],
+)
+def test_what_is_wrong_is_told(make, error, words):
+    with pytest.raises(error, match=words):
+        make()
