@@ -63,7 +63,7 @@ def test_t1_agreement_on_affine_scores(member, score, drop, inputs):
     assert record.converged.all()
     chart = member.coordinates.chart(inputs, None)
     rows = torch.arange(len(inputs))
-    gradient = chart.pull(weight.expand_as(inputs), rows)
+    gradient = chart.pull(weight.expand_as(inputs), torch.zeros_like(inputs), rows)
     assert torch.allclose(record.mean_gradient, gradient, rtol=1e-9, atol=1e-12)
     rise = record.score_end - record.score_start
     assert torch.allclose(record.contribution.sum(1), rise, rtol=1e-9, atol=1e-12)
@@ -82,7 +82,7 @@ def test_t2_first_order_on_smooth_scores(member, inputs, smooth_net):
     inputs = inputs[:1]
     gradient = Saliency(lambda x: LogOdds()(smooth_net(x), 0)).attribute(inputs, abs=False)
     chart = member.coordinates.chart(inputs, None)
-    start = chart.pull(gradient, torch.tensor([0]))
+    start = chart.pull(gradient, torch.zeros_like(inputs), torch.tensor([0]))
     if isinstance(member.path, Tangent):
         record = member.saliency(smooth_net, LogOdds()).explain(inputs, target=0, level=Drop(1.0))
         assert torch.allclose(record.mean_gradient, start, atol=1e-14)

@@ -158,10 +158,10 @@ class Journey:
         if not len(rows):
             return Slope(rows, u, self.start[:0], self.u[:0], self.contribution[:0])
         value, base = self.evaluate(rows, u, with_gradient=True)
-        slope = Slope(rows, u, value, self.chart.pull(base[:, 0], rows), base)
-        finite = torch.isfinite(value) & torch.isfinite(
-            torch.linalg.vector_norm(base.flatten(1), torch.inf, 1)
-        )
+        slope = Slope(rows, u, value, self.chart.pull(base[:, 0], u, rows), base)
+        finite = torch.isfinite(value)
+        for gradient in (base, slope.gradient):
+            finite &= torch.isfinite(torch.linalg.vector_norm(gradient.flatten(1), torch.inf, 1))
         if reason is not None:
             self.stop(rows[~finite], reason, failed=True)
         return slope.keep(finite)
@@ -234,7 +234,13 @@ class Journey:
     # ---- what a path does -------------------------------------------------------------------------------
 
     def advance(
-        self, rows: Tensor, u: Tensor, base: Tensor, length: Tensor, score: Tensor | None = None
+        self,
+        rows: Tensor,
+        u: Tensor,
+        base: Tensor,
+        length: Tensor,
+        score: Tensor | None = None,
+        at: Tensor | None = None,
     ) -> None:
         """Move straight to u, (n, *S).
 
@@ -242,14 +248,16 @@ class Journey:
             base: mean gradients along this step, (n, 1 + R, *B), as slopes have them.
             length: length of the step in the geometry, (n,); only its ratio to other steps matters.
             score: the score at u, (n,), where known.
+            at: where on this step curved coordinates pull the mean gradient back, (n, *S); None: halfway.
         """
-        change = self.chart.push(u - taken(self.u, rows), rows)[:, None]
+        start = taken(self.u, rows)
+        change = self.chart.change(start, u, rows)[:, None]
         if len(rows) == self.examples:
             self.contribution.addcmul_(base, change)
         else:
             self.contribution[rows] += base * change
         if self._gradient_sum is not None:
-            gradient = self.chart.pull(base[:, 0], rows)
+            gradient = self.chart.pull(base[:, 0], (start + u) / 2 if at is None else at, rows)
             if len(rows) == self.examples:
                 self._gradient_sum.addcmul_(gradient, per(length, u))
             else:

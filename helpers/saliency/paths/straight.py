@@ -163,7 +163,7 @@ class StraightTangent(Path):
             share = ((journey.level[slope.rows] - slope.value) / rise).nan_to_num(1.0)
             # a way that the tangent sees leading away from the level is followed to its end
             share = torch.where(share > 0, share, 1.0).clamp_max(1)
-        journey.advance(slope.rows, way * per(share, way), slope.base, share)
+        journey.advance(slope.rows, way * per(share, way), slope.base, share, at=slope.u)
         journey.stop(slope.rows, "the tangent misses the level")
 
 

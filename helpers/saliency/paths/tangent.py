@@ -43,6 +43,7 @@ class Tangent(Path):
             slope.gradient, velocity * per(rise.sign(), velocity), rise.abs(), lower, upper
         )
         step = velocity * per(time * rise.sign(), velocity)
-        journey.advance(slope.rows, journey.chart.clip(step, slope.rows), slope.base, torch.ones_like(time))
+        end = journey.chart.clip(step, slope.rows)
+        journey.advance(slope.rows, end, slope.base, torch.ones_like(time), at=slope.u)
         journey.stop(slope.rows[~reached], BLOCKED, failed=True)
         journey.stop(slope.rows[reached], "the tangent misses the level")
