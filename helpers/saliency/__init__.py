@@ -6,6 +6,7 @@ One import line: ``from helpers.saliency import NonlinearSaliency, Input, LogOdd
 from helpers.saliency import presets
 from helpers.saliency.contrasts import Contrast, Largest, Softmax
 from helpers.saliency.coordinates import Coordinates, Input, Layer, Removal
+from helpers.saliency.decoders import Decoder
 from helpers.saliency.explanation import Explanation, MeanExplanation, reduce
 from helpers.saliency.geometries import Covariance, Euclidean, Geometry, Scaled, Smooth
 from helpers.saliency.layers import blocks, stages
@@ -25,6 +26,7 @@ __all__ = [
     "Coordinates",
     "Covariance",
     "DataMean",
+    "Decoder",
     "Drop",
     "Euclidean",
     "Explanation",

@@ -175,7 +175,7 @@ class Coordinates:
     """What every coordinate system shares. A new one is a frozen dataclass that defines `chart`.
 
     `bounded`, `has_reference` and `removes` (u counts evidence that is taken away) let a path refuse what it
-    cannot use.
+    cannot use; `with_reference` is an example of what to write instead.
 
     Example:
         >>> systems = Input(), Input(reference=0.0), Removal(reference=0.0)
@@ -186,6 +186,7 @@ class Coordinates:
     bounded = False
     has_reference = False
     removes = False
+    with_reference = "Input(reference=0.0)"
 
     def chart(self, inputs: Tensor, forward: Forward) -> Chart:
         """The coordinates bound to a batch.
@@ -298,9 +299,8 @@ class Removal(Coordinates):
         if self.cells is None:
             return
         hint = "or a pair of them, rows and columns"
-        if isinstance(self.cells, (tuple, list)) and len(self.cells) == 2:
-            object.__setattr__(self, "cells", tuple(self.cells))
-        for count in self.cells if isinstance(self.cells, tuple) else (self.cells,):
+        pair = isinstance(self.cells, tuple) and len(self.cells) == 2
+        for count in self.cells if pair else (self.cells,):
             require_count("Removal(cells)", count, hint=hint)
         if self.channels not in (None, 1):
             raise ValueError(
