@@ -7,6 +7,7 @@ import torch
 from helpers.saliency import (
     Coordinates,
     Covariance,
+    Decoder,
     Euclidean,
     Flow,
     Geometry,
@@ -46,6 +47,11 @@ class Combination:
     def removes(self) -> bool:
         return self.coordinates.removes
 
+    @property
+    def mixes(self) -> bool:
+        """Whether u is not one number for each feature."""
+        return isinstance(self.coordinates, Decoder)
+
     def saliency(self, model, score, **options) -> NonlinearSaliency:
         return NonlinearSaliency(
             model,
@@ -79,8 +85,25 @@ COMBINATIONS = [
     *(Combination(path, REMOVAL, Euclidean()) for path in (TANGENT, STRAIGHT, FLOW)),
 ]
 
+# a decoder whose code has as many numbers as there are features, so that the geometries fit; it leaves a rest
+LINEAR = Decoder(lambda z: z @ (MIXING + 0.1).to(z), lambda x: x @ MIXING.T.to(x) * 0.7, REFERENCE)
+BENT = Decoder(lambda z: torch.tanh(z @ MIXING.to(z)) + 0.3 * z, lambda x: 0.6 * x + 0.1, REFERENCE)
+DRAWN = Decoder(BENT.decoder, BENT.encoder, REFERENCE, keep_rest=False)
+COMBINATIONS += [
+    *(Combination(path, LINEAR, g) for path in (TANGENT, STRAIGHT, FLOW) for g in GEOMETRIES),
+    *(Combination(path, LINEAR, Euclidean()) for path in (SECANT, NEAREST)),
+]
+# what need not be exact on affine scores
+CURVED = [
+    *(Combination(path, BENT, Euclidean()) for path in (TANGENT, STRAIGHT, FLOW, SECANT, NEAREST)),
+    *(Combination(path, BENT, COVARIANCE) for path in (TANGENT, FLOW)),
+    Combination(FLOW, DRAWN, SCALED),
+]
+
 REFUSED = [
     Combination(STRAIGHT, Input(), Euclidean()),
+    Combination(STRAIGHT, Decoder(LINEAR.decoder, LINEAR.encoder), Euclidean()),
+    Combination(FLOW, Removal(REFERENCE, cells=2), SCALED),
     *(Combination(SECANT, coordinates, Euclidean()) for coordinates in (BOXED, REMOVAL)),
     Combination(NEAREST, REMOVAL, Euclidean()),
     Combination(NEAREST, BOXED, COVARIANCE),

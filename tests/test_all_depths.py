@@ -28,6 +28,7 @@ from helpers.zoo.networks import digit_net
 NET = digit_net().double()
 DIGITS = mnist5k().test_inputs[:3].double()
 CLASSES = mnist5k().test_targets[:3]
+FLAT = nn.Sequential(nn.Flatten(), nn.Linear(784, 10)).double()
 
 
 def straight(model=NET, steps=8, reference=0.0, **options):
@@ -106,8 +107,7 @@ def test_a_transformer_is_read_at_its_tokens():
 
 
 def test_a_network_without_maps_is_read_at_its_input_and_says_so():
-    flat = nn.Sequential(nn.Flatten(), nn.Linear(784, 10)).double()
-    for model in (flat, lambda x: flat(x)):
+    for model in (FLAT, lambda x: FLAT(x)):
         with pytest.warns(UserWarning, match="its input alone is read"):
             run = AllDepths([straight(model)]).explain(DIGITS, CLASSES)
         assert run.depth_maps.shape[1] == 1
@@ -150,7 +150,7 @@ def test_every_class_of_an_image_shares_one_scale():
             "inputs: expected images",
         ),
         (
-            lambda: AllDepths([straight()], layers=[NET.classifier[-1]]).attribute(DIGITS, 0),
+            lambda: AllDepths([straight(FLAT)], layers=[FLAT[1]]).attribute(DIGITS, 0),
             ValueError,
             "layers: expected modules that return feature maps",
         ),

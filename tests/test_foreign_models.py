@@ -18,6 +18,7 @@ from helpers.measure.cost import measured
 from helpers.measure.peers import IntegratedGradients, SmoothGrad
 from helpers.measure.sanity import weight_layers
 from helpers.saliency import (
+    Decoder,
     Drop,
     Flow,
     Input,
@@ -37,6 +38,7 @@ from helpers.saliency.model import Forward
 from helpers.zoo.networks import Preprocessed, digit_net, predict
 
 CHANNELS, SIDE, CLASSES = 3, 12, 4
+COARSE = Decoder(nn.Upsample(SIDE, mode="bilinear"), nn.AdaptiveAvgPool2d(4), reference=0.0)
 
 
 class Plain(nn.Module):
@@ -224,7 +226,7 @@ def test_the_map_at_a_layer_is_that_of_the_model_with_its_hooks(kind, images):
 
 
 @models
-@pytest.mark.parametrize("coordinates", [Input(reference=0.0), Removal(0.5)])
+@pytest.mark.parametrize("coordinates", [Input(reference=0.0), Removal(0.5), Removal(0.5, cells=3), COARSE])
 def test_the_map_at_the_input_is_that_of_autograd(kind, coordinates, images):
     model, kept = built(kind), images.clone()
     if kind == "HeadWithoutGradient":

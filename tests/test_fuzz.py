@@ -12,6 +12,7 @@ from torch import nn
 from helpers.saliency import (
     Boundary,
     Covariance,
+    Decoder,
     Drop,
     Euclidean,
     Flow,
@@ -71,7 +72,17 @@ def choices(rng, shape, model):
     features = math.prod(shape)
     reference = rng.choice([None, 0.0, 0.3])
     lower, upper = rng.choice([(None, None), (-3.0, None), (-3.0, 3.0)])
-    coordinates = rng.choice([Input(lower, upper, reference), Removal(0.3), Removal(0.0), Layer(model.first)])
+    basis = torch.linspace(-1, 1, 3 * features, dtype=torch.float64).reshape(3, features).sin()
+    decoder = Decoder(
+        lambda z: torch.tanh(z @ basis).reshape(-1, *shape),
+        lambda x: x.flatten(1) @ basis.T / features,
+        reference,
+        rng.choice([True, False]),
+        lower,
+        upper,
+    )
+    removals = [Removal(0.3), Removal(0.0), Removal(0.3, cells=2)]
+    coordinates = rng.choice([Input(lower, upper, reference), *removals, Layer(model.first), decoder])
     matrix = torch.eye(features, dtype=torch.float64) + 0.2
     geometries = [Euclidean(), Euclidean(), Scaled(torch.tensor(1.5)), Covariance(matrix), Smooth(1.0)]
     path = rng.choice([Tangent(), Straight(5), Flow(4), Secant(5, 2), Nearest(4, 2, 2)])
@@ -86,7 +97,7 @@ def choices(rng, shape, model):
 DOCUMENTED = (
     "leads to a reference", "takes no bounds", "looks in all directions", "needs a geometry", "made for features",
     "has no meaning for Logit", "the coordinates have none", "expected image coordinates", "broadcasts to the",
-    "for coordinates of shape",
+    "for coordinates of shape", "expected images of shape",
 )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from helpers.saliency import (
+    Decoder,
     Explanation,
     Flow,
     GeometricMean,
@@ -38,6 +39,11 @@ def images():
     return torch.rand(5, 2, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
 
+def decoder(reference) -> Decoder:
+    """Of images, a code of the same shape; curved, and with a rest."""
+    return Decoder(lambda z: z + 0.2 * z.sin(), lambda x: x / 2, reference)
+
+
 def members(net) -> dict:
     towards = Input(reference=0.0)
     straight = NonlinearSaliency(net, Logit(), towards, path=Straight(3))
@@ -48,6 +54,8 @@ def members(net) -> dict:
         "softmax contrast": straight.replace(readout=Softmax(3, width=1.0)),
         "largest contrast": straight.replace(readout=Largest(2)),
         "removal": straight.replace(coordinates=Removal(0.5)),
+        "cells": straight.replace(coordinates=Removal(0.5, cells=(3, 2))),
+        "decoder": straight.replace(coordinates=decoder(0.0)),
         "layer": straight.replace(coordinates=Layer(net[1], towards)),
         "mean": Mean([straight, straight.replace(path=StraightTangent())]),
         "geometric mean": GeometricMean([straight, straight.replace(coordinates=Layer(net[1], towards))]),
@@ -90,7 +98,7 @@ PER_EXAMPLE = {
 
 
 @pytest.mark.parametrize("kind", PER_EXAMPLE)
-@pytest.mark.parametrize("coordinates", [lambda r: Input(reference=r), Removal])
+@pytest.mark.parametrize("coordinates", [lambda r: Input(reference=r), Removal, decoder])
 def test_references_and_arguments_are_split_with_the_batch(kind, coordinates, net, images):
     class Shifted(nn.Module):
         def forward(self, x, shift, scale):

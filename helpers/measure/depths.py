@@ -29,8 +29,8 @@ from helpers.saliency import (
     blocks,
     fitted,
 )
-from helpers.saliency.coordinates import like
 from helpers.saliency.scores import as_score
+from helpers.saliency.values import like
 from helpers.zoo.networks import predict
 
 INPUT = "input"

@@ -31,11 +31,11 @@ from torch import Tensor, nn
 
 from helpers.checks import require_count, require_finite, require_images, require_width
 from helpers.saliency import Logit, Score, fitted, gaussian_blur
-from helpers.saliency.coordinates import like
 from helpers.saliency.cut import hooked
 from helpers.saliency.inputs import batches, checked_inputs
 from helpers.saliency.layers import as_maps
 from helpers.saliency.scores import as_score, class_indices, with_target
+from helpers.saliency.values import like
 
 EDGES = "control: Sobel edges"
 BLURRED = "control: gradient, blurred"

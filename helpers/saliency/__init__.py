@@ -6,6 +6,7 @@ One import line: ``from helpers.saliency import NonlinearSaliency, Input, LogOdd
 from helpers.saliency import presets
 from helpers.saliency.contrasts import Contrast, Largest, Softmax
 from helpers.saliency.coordinates import Coordinates, Input, Layer, Removal
+from helpers.saliency.decoders import Decoder
 from helpers.saliency.depths import AllDepths, DepthsExplanation, enlarged
 from helpers.saliency.explanation import Explanation, MeanExplanation, reduce
 from helpers.saliency.geometries import Covariance, Euclidean, Geometry, Scaled, Smooth
@@ -37,6 +38,7 @@ __all__ = [
     "Coordinates",
     "Covariance",
     "DataMean",
+    "Decoder",
     "DepthsExplanation",
     "Drop",
     "enlarged",

@@ -1,21 +1,23 @@
 """Coordinates: how a vector u changes the input; u = 0 is the input as it is.
 
 Coordinates are a small frozen description (`Input(lower=0, upper=1)`). Bound to a batch they become a `Chart`:
-an affine map u -> origin + A u into the space that the rest of the model reads, with the adjoint of A for
-gradients, bounds on u, and the direction towards the reference.
+a map from u into the space that the rest of the model reads, u -> origin + A u unless it is curved
+(`helpers.saliency.decoders`), with the adjoint of its derivative for gradients, bounds on u, and the direction
+towards the reference.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from numbers import Real
 
 import torch
 from torch import Tensor, nn
 
-from helpers.checks import warn_caller
+from helpers.checks import require_count, require_images
+from helpers.saliency.cells import enlarge, gather
 from helpers.saliency.cut import AtLayer
 from helpers.saliency.geometries import Euclidean, Geometry, Smooth
 from helpers.saliency.model import Forward
+from helpers.saliency.values import around, bounds_text, like, outside
 
 
 def taken(values: Tensor, rows: Tensor) -> Tensor:
@@ -40,6 +42,8 @@ class Chart:
     reference: the point "without the evidence", shape (N, *B), or None.
     removes: whether u counts evidence that is taken away.
 
+    A chart that is curved, not affine, defines `point` and `pull` alone, and says so by `curved`.
+
     Example:
         >>> import torch
         >>> chart = Chart(torch.tensor([[1.0, 2.0]]), forward=None, reference=torch.zeros(1, 2))
@@ -55,6 +59,8 @@ class Chart:
     upper: Tensor | None = None
     reference: Tensor | None = None
     removes: bool = False
+
+    curved = False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -74,13 +80,19 @@ class Chart:
         """A u: (n, *S) -> (n, *B)."""
         return u
 
-    def pull(self, gradient: Tensor, rows: Tensor) -> Tensor:
-        """The adjoint of A: (n, *B) -> (n, *S)."""
+    def pull(self, gradient: Tensor, u: Tensor, rows: Tensor) -> Tensor:
+        """The adjoint of the derivative at u, which is A everywhere: (n, *B) -> (n, *S)."""
         return gradient
 
     def point(self, u: Tensor, rows: Tensor) -> Tensor:
         """origin + A u, shape (n, *B)."""
         return taken(self.origin, rows) + self.push(u, rows)
+
+    def change(self, start: Tensor, end: Tensor, rows: Tensor) -> Tensor:
+        """point(end) - point(start), shape (n, *B)."""
+        if self.curved:
+            return self.point(end, rows) - self.point(start, rows)
+        return self.push(end - start, rows)
 
     def clip(self, u: Tensor, rows: Tensor) -> Tensor:
         """u moved into its bounds."""
@@ -124,16 +136,46 @@ class RemovalChart(Chart):
     def push(self, u: Tensor, rows: Tensor) -> Tensor:
         return u * taken(self.gap, rows)
 
-    def pull(self, gradient: Tensor, rows: Tensor) -> Tensor:
+    def pull(self, gradient: Tensor, u: Tensor, rows: Tensor) -> Tensor:
         product = gradient * taken(self.gap, rows)
         return product if self.channels is None else product.sum(self.channels, keepdim=True)
+
+
+@dataclass
+class CellsChart(RemovalChart):
+    """origin + enlarge(u) * gap, with one u for each cell of images (N, C, H, W).
+
+    cells: rows and columns of cells.
+
+    Example:
+        >>> import torch
+        >>> image = torch.ones(1, 3, 4, 4)
+        >>> chart = CellsChart(image, forward=None, gap=-image, channels=1, cells=(2, 2))  # towards black
+        >>> chart.shape
+        (1, 1, 2, 2)
+        >>> u = torch.tensor([[[[1.0, 0.0], [1.0, 0.0]]]])  # the left half
+        >>> chart.point(u, rows=torch.tensor([0]))[0, 0, 0]
+        tensor([0.0000, 0.2500, 0.7500, 1.0000])
+    """
+
+    cells: tuple[int, int] | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.origin), 1, *self.cells)
+
+    def push(self, u: Tensor, rows: Tensor) -> Tensor:
+        return super().push(enlarge(u, self.origin.shape[2:]), rows)
+
+    def pull(self, gradient: Tensor, u: Tensor, rows: Tensor) -> Tensor:
+        return gather(super().pull(gradient, u, rows), self.cells)
 
 
 class Coordinates:
     """What every coordinate system shares. A new one is a frozen dataclass that defines `chart`.
 
     `bounded`, `has_reference` and `removes` (u counts evidence that is taken away) let a path refuse what it
-    cannot use.
+    cannot use; `with_reference` is an example of what to write instead.
 
     Example:
         >>> systems = Input(), Input(reference=0.0), Removal(reference=0.0)
@@ -144,6 +186,7 @@ class Coordinates:
     bounded = False
     has_reference = False
     removes = False
+    with_reference = "Input(reference=0.0)"
 
     def chart(self, inputs: Tensor, forward: Forward) -> Chart:
         """The coordinates bound to a batch.
@@ -191,7 +234,7 @@ class Input(Coordinates):
     def chart(self, inputs: Tensor, forward: Forward) -> Chart:
         lower = None if self.lower is None else like("Input(lower)", self.lower, inputs, forward)
         upper = None if self.upper is None else like("Input(upper)", self.upper, inputs, forward)
-        lower, upper = self._around(inputs, lower, upper)
+        lower, upper = around(self._bounds(), inputs, lower, upper)
         reference = None
         if self.reference is not None:
             reference = like("Input(reference)", self.reference, inputs, forward)
@@ -204,37 +247,16 @@ class Input(Coordinates):
             reference=reference,
         )
 
-    def _around(self, inputs: Tensor, lower: Tensor | None, upper: Tensor | None) -> tuple:
-        """The bounds, moved to the inputs where those lie outside: there they may only move inwards."""
-        outside = self._outside(inputs, lower, upper)
-        if outside.any():
-            warn_caller(
-                f"inputs: {int(outside.sum())} values lie outside the bounds of {self._bounds()}, the first is "
-                f"{inputs[outside][0].item():g}; there the input itself is the bound. Widen the bounds or clamp "
-                "the inputs, unless noise was added on purpose."
-            )
-            lower = None if lower is None else torch.minimum(lower, inputs)
-            upper = None if upper is None else torch.maximum(upper, inputs)
-        return lower, upper
-
     def _require_within(self, name: str, values: Tensor, lower: Tensor | None, upper: Tensor | None) -> None:
-        outside = self._outside(values, lower, upper)
-        if outside.any():
+        out = outside(values, lower, upper)
+        if out.any():
             raise ValueError(
-                f"{name}: expected values within the bounds of {self._bounds()}; {int(outside.sum())} lie outside, "
-                f"the first is {values[outside][0].item():g}. Widen the bounds or clamp the values."
+                f"{name}: expected values within the bounds of {self._bounds()}; {int(out.sum())} lie outside, "
+                f"the first is {values[out][0].item():g}. Widen the bounds or clamp the values."
             )
 
     def _bounds(self) -> str:
-        bounds = [v if isinstance(v, (Real, type(None))) else "tensor" for v in (self.lower, self.upper)]
-        return f"Input(lower={bounds[0]}, upper={bounds[1]})"
-
-    @staticmethod
-    def _outside(values: Tensor, lower: Tensor | None, upper: Tensor | None) -> Tensor:
-        outside = torch.zeros_like(values, dtype=torch.bool)
-        outside |= False if lower is None else values < lower
-        outside |= False if upper is None else values > upper
-        return outside
+        return bounds_text("Input", self.lower, self.upper)
 
 
 @dataclass(frozen=True)
@@ -246,6 +268,12 @@ class Removal(Coordinates):
             (`helpers.saliency.references`), a number, or a tensor that broadcasts to the input.
         channels: the dimension that shares one u, counted with the batch. None: dimension 1 of images
             (N, C, H, W), dimension 2 of token sequences (N, T, C), and none of feature vectors (N, n).
+        cells: of images, one u for each of cells x cells cells, or of (rows, columns) of them, enlarged bilinearly
+            to the image: displacement and mean gradient have shape (N, 1, rows, columns), contributions still
+            that of the input. None: one u a pixel.
+
+    Raises:
+        ValueError: cells or channels that the inputs do not have.
 
     Example:
         >>> import torch
@@ -254,14 +282,31 @@ class Removal(Coordinates):
         >>> run = saliency.explain(torch.ones(1, 3, 5, 5), target=0)
         >>> run.displacement.shape, run.contribution.shape
         (torch.Size([1, 1, 5, 5]), torch.Size([1, 3, 5, 5]))
+        >>> coarse = saliency.replace(coordinates=Removal(0.0, cells=2)).explain(torch.ones(1, 3, 5, 5), target=0)
+        >>> coarse.displacement.shape, coarse.contribution.shape
+        (torch.Size([1, 1, 2, 2]), torch.Size([1, 3, 5, 5]))
     """
 
     reference: float | Tensor | Callable[[Tensor], Tensor]
     channels: int | None = None
+    cells: int | tuple[int, int] | None = None
 
     bounded = True
     has_reference = True
     removes = True
+
+    def __post_init__(self):
+        if self.cells is None:
+            return
+        hint = "or a pair of them, rows and columns"
+        pair = isinstance(self.cells, tuple) and len(self.cells) == 2
+        for count in self.cells if pair else (self.cells,):
+            require_count("Removal(cells)", count, hint=hint)
+        if self.channels not in (None, 1):
+            raise ValueError(
+                f"Removal(channels): cells are those of images, whose channels are dimension 1; got "
+                f"{self.channels!r}. Leave channels or cells out."
+            )
 
     def check(self, geometry: Geometry) -> None:
         if not isinstance(geometry, (Euclidean, Smooth)):
@@ -276,15 +321,30 @@ class Removal(Coordinates):
             raise ValueError(
                 f"Removal(channels): expected a dimension from 1 to {inputs.ndim - 1}; got {channels}."
             )
-        chart = RemovalChart(
-            origin=inputs,
-            forward=forward,
-            removes=True,
-            gap=like("Removal(reference)", self.reference, inputs, forward) - inputs,
-            channels=channels,
+        bound = {
+            "origin": inputs,
+            "forward": forward,
+            "removes": True,
+            "gap": like("Removal(reference)", self.reference, inputs, forward) - inputs,
+            "channels": channels,
+        }
+        chart = (
+            RemovalChart(**bound) if self.cells is None else CellsChart(**bound, cells=self._cells_of(inputs))
         )
         none, whole = (inputs.new_tensor(value).expand(chart.shape) for value in (0.0, 1.0))
         return replace(chart, lower=none, upper=whole)
+
+    def _cells_of(self, inputs: Tensor) -> tuple[int, int]:
+        """Rows and columns of cells; ValueError where these inputs have none, or fewer pixels."""
+        require_images("Removal(cells)", inputs, "Leave cells out.")
+        cells = self.cells if isinstance(self.cells, tuple) else (self.cells, self.cells)
+        size = tuple(inputs.shape[2:])
+        if cells[0] > size[0] or cells[1] > size[1]:
+            raise ValueError(
+                f"Removal(cells): expected at most as many as there are pixels, {size}; got {cells}. Take fewer, "
+                "or leave cells out for one u a pixel."
+            )
+        return cells
 
 
 @dataclass(frozen=True, eq=False)
@@ -345,40 +405,3 @@ class Layer(Coordinates):
             carried = parts.activations(reference)
             inner = replace(inner, reference=lambda _: carried)
         return inner.chart(activations, parts)
-
-
-def like(name: str, value, inputs: Tensor, forward: Forward | None = None) -> Tensor:
-    """A number, tensor or function of the inputs as a tensor of the inputs' shape, dtype and device.
-
-    Args:
-        value: a tensor has to broadcast to the inputs of the whole run; a function is called with these inputs.
-        forward: the model bound to these inputs, which says which of a run's examples they are; None: all.
-
-    Raises:
-        TypeError: none of the three.
-        ValueError: not finite, or a shape that does not broadcast to the inputs'.
-
-    Example:
-        >>> import torch
-        >>> like("reference", lambda x: x.mean(), torch.tensor([[1.0, 3.0]]))
-        tensor([[2., 2.]])
-    """
-    examples, part = len(inputs), slice(None)
-    if callable(value) and not isinstance(value, Tensor):
-        value = value(inputs)
-    elif forward is not None:
-        examples, part = forward.run_examples, forward.part
-    if not isinstance(value, (Real, Tensor)):
-        raise TypeError(
-            f"{name}: expected a number, a tensor or a function of the inputs; got {type(value).__name__}."
-        )
-    tensor = torch.as_tensor(value, dtype=inputs.dtype, device=inputs.device).detach()
-    if not torch.isfinite(tensor).all():
-        raise ValueError(f"{name}: expected finite values; got NaN or infinity.")
-    shape = (examples, *inputs.shape[1:])
-    try:
-        return tensor.expand(shape)[part]
-    except RuntimeError:
-        raise ValueError(
-            f"{name}: expected a shape that broadcasts to the inputs' {shape}; got {tuple(tensor.shape)}."
-        ) from None

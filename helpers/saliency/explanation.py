@@ -16,7 +16,7 @@ class Explanation:
     """Everything that one run found out, for N examples.
 
     *B is the shape of what the coordinates change (the input's, or the layer's), *S that of the coordinates
-    (the same, but one channel for Removal).
+    (the same, but one channel for Removal, one number a cell for Removal in cells, the code's for Decoder).
 
     displacement: what changed, u at the end of the path, shape (N, *S), in the units of the coordinates.
     mean_gradient: the gradient's mean over the path's length in the geometry, (N, *S), score per unit of u.

@@ -153,7 +153,7 @@ class Covariance(Geometry):
 class Smooth(Geometry):
     """Neighbouring pixels move together: K is a Gaussian blur, mirrored at the borders, its own adjoint.
 
-    width: standard deviation in pixels.
+    width: standard deviation in pixels; in cells, for Removal in cells.
 
     Example:
         >>> import torch

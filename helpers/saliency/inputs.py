@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from helpers.checks import require_count, warn_caller
-from helpers.saliency.model import Forward
+from helpers.checks import require_count
+from helpers.saliency.model import Forward, warn_of_training
 from helpers.saliency.scores import checked_target, class_indices
 
 
@@ -158,30 +158,3 @@ def checked_inputs(inputs, tokens: bool = False) -> Tensor:
             f"{rows[:5]}."
         )
     return inputs.detach()
-
-
-def warn_of_training(model) -> bool:
-    """Warns if a module is in train mode and is a batch norm or dropout; returns whether it did.
-
-    Other kinds of chance and memory are noticed in the first pass (`helpers.saliency.model.Forward`).
-
-    Example:
-        >>> import warnings
-        >>> from torch import nn
-        >>> with warnings.catch_warnings(record=True) as caught:
-        ...     warnings.simplefilter("always")
-        ...     [warn_of_training(nn.Sequential(nn.Dropout()).train(mode)) for mode in (True, False)]
-        [True, False]
-        >>> len(caught)
-        1
-    """
-    if not isinstance(model, nn.Module):
-        return False
-    kinds = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
-    names = sorted({type(m).__name__ for m in model.modules() if isinstance(m, kinds) and m.training})
-    if names:
-        warn_caller(
-            f"forward_func: the model is in train mode and has {', '.join(names)}, so its output depends on "
-            "the batch or on chance. Call model.eval() first."
-        )
-    return bool(names)

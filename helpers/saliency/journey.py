@@ -164,10 +164,10 @@ class Journey:
         if not len(rows):
             return Slope(rows, u, self.start[:0], self.u[:0], self.contribution[:0])
         value, base, states = self.evaluate(rows, u, with_gradient=True)
-        slope = Slope(rows, u, value, self.chart.pull(base[:, 0], rows), base, states)
-        finite = torch.isfinite(value) & torch.isfinite(
-            torch.linalg.vector_norm(base.flatten(1), torch.inf, 1)
-        )
+        slope = Slope(rows, u, value, self.chart.pull(base[:, 0], u, rows), base, states)
+        finite = torch.isfinite(value)
+        for gradient in (base, slope.gradient):
+            finite &= torch.isfinite(torch.linalg.vector_norm(gradient.flatten(1), torch.inf, 1))
         if reason is not None:
             self.stop(rows[~finite], reason, failed=True)
         return slope.keep(finite)
@@ -257,17 +257,19 @@ class Journey:
             score: the score at u, (n,), where known.
             there: the slopes at u of those of the examples for which they are known; where modules are read, the
                 others are measured.
-            as_predicted: the step is a tangent's: what it does at modules is the tangent's prediction as well.
+            as_predicted: the step is a tangent's: what it does at modules is the tangent's prediction as well, and
+                curved coordinates pull the gradient back at its start instead of halfway.
         """
         if self._conductance is not None:
             self._read(rows, u, there, as_predicted)
-        change = self.chart.push(u - taken(self.u, rows), rows)[:, None]
+        start = taken(self.u, rows)
+        change = self.chart.change(start, u, rows)[:, None]
         if len(rows) == self.examples:
             self.contribution.addcmul_(base, change)
         else:
             self.contribution[rows] += base * change
         if self._gradient_sum is not None:
-            gradient = self.chart.pull(base[:, 0], rows)
+            gradient = self.chart.pull(base[:, 0], start if as_predicted else (start + u) / 2, rows)
             if len(rows) == self.examples:
                 self._gradient_sum.addcmul_(gradient, per(length, u))
             else:
@@ -370,8 +372,9 @@ class Journey:
         if len(unknown := self._conductance.unknown(rows)):
             self._locate(unknown)
         if as_predicted:
-            change = self.chart.push(u - taken(self.u, rows), rows)
-            self._conductance.tangent_step(rows, self.evaluate.changes(rows, taken(self.u, rows), change))
+            start = taken(self.u, rows)
+            changes = self.evaluate.changes(rows, start, self.chart.change(start, u, rows))
+            self._conductance.tangent_step(rows, changes)
         else:
             missing = torch.ones_like(rows, dtype=torch.bool)
             if there is not None:

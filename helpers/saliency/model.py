@@ -130,3 +130,32 @@ def column_count(outputs: Tensor) -> int:
         (3, 1)
     """
     return outputs.shape[1] if outputs.ndim > 1 else 1
+
+
+def warn_of_training(model, name: str = "forward_func", kind: str = "model") -> bool:
+    """Warns if a module is in train mode and is a batch norm or dropout; returns whether it did.
+
+    Other kinds of chance and memory are noticed in the first pass (`Forward`).
+
+    Args:
+        name, kind: the argument and what it is, for the warning.
+
+    Example:
+        >>> import warnings
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always")
+        ...     [warn_of_training(nn.Sequential(nn.Dropout()).train(mode)) for mode in (True, False)]
+        [True, False]
+        >>> len(caught)
+        1
+    """
+    if not isinstance(model, nn.Module):
+        return False
+    kinds = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
+    names = sorted({type(m).__name__ for m in model.modules() if isinstance(m, kinds) and m.training})
+    if names:
+        warn_caller(
+            f"{name}: the {kind} is in train mode and has {', '.join(names)}, so its output depends on "
+            f"the batch or on chance. Call {kind}.eval() first."
+        )
+    return bool(names)

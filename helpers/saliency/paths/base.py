@@ -111,6 +111,30 @@ def first_crossing(
     return found, part
 
 
+def along_chord(journey: Journey, rows: Tensor, chords: Tensor, nodes: int) -> None:
+    """Move the examples with those numbers straight from u = 0 to the ends of their chords, (N, *S).
+
+    The mean gradients are those of the midpoint rule, in equal steps, one gradient evaluation each.
+
+    Example:
+        >>> import torch
+        >>> from helpers.saliency import Input
+        >>> from helpers.saliency.evaluator import Evaluator
+        >>> from helpers.saliency.model import Forward
+        >>> chart = Input().chart(torch.tensor([[3.0]]), Forward(lambda x: x.square()))
+        >>> journey = Journey(Evaluator(chart, lambda outputs, rows: outputs[:, 0]))
+        >>> journey.begin(None, boundary=None, with_gradient=False)
+        >>> along_chord(journey, journey.active, torch.tensor([[-2.0]]), nodes=4)
+        >>> journey.contribution  # from 9 to 1
+        tensor([[[-8.]]])
+    """
+    for node in range(nodes):
+        slope = journey.look(rows, chords[rows] * ((node + 0.5) / nodes))
+        rows = slope.rows
+        end = chords[rows] * ((node + 1) / nodes)
+        journey.advance(rows, end, slope.base, torch.full_like(slope.value, 1 / nodes))
+
+
 def clipped_ray(
     gradient: Tensor, velocity: Tensor, rise: Tensor, lower: Tensor | None, upper: Tensor | None
 ) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ from helpers.checks import require_count
 from helpers.saliency.coordinates import Coordinates
 from helpers.saliency.geometries import Geometry
 from helpers.saliency.journey import OUT_OF_REACH, Journey, Slope, leaving, per
-from helpers.saliency.paths.base import Path, first_crossing
+from helpers.saliency.paths.base import Path, along_chord, first_crossing
 
 # fractions of a proposal's length at which its ray is searched for the level, from near to far
 RAY = (0.5, 0.8, 0.95, 1.0, 1.05, 1.25, 1.6, 2.5, 5.0, 20.0)
@@ -80,11 +80,7 @@ class Nearest(Path):
         missing = rows[~torch.isfinite(best.size[rows])]
         journey.stop(missing, f"{OUT_OF_REACH} in any direction tried", failed=True)
         journey.stationarity = best.cosine
-        for node in range(self.nodes):
-            rows = journey.active
-            slope = journey.look(rows, best.u[rows] * ((node + 0.5) / self.nodes))
-            length = torch.full_like(slope.value, 1 / self.nodes)
-            journey.advance(slope.rows, best.u[slope.rows] * ((node + 1) / self.nodes), slope.base, length)
+        along_chord(journey, journey.active, best.u, self.nodes)
 
     def _starts(self, journey: Journey) -> Iterator[tuple[Tensor, float]]:
         """First proposals v, (N, *S), each with the factor by which to stretch steps towards the level set."""

@@ -10,7 +10,7 @@ from helpers.checks import require_count
 from helpers.saliency.coordinates import Coordinates
 from helpers.saliency.geometries import Geometry
 from helpers.saliency.journey import VANISHING, Journey, per
-from helpers.saliency.paths.base import Path
+from helpers.saliency.paths.base import Path, along_chord
 
 NO_SECANT = "no secant found: the chord and its mean gradient do not settle on one direction"
 
@@ -26,7 +26,8 @@ class Secant(Path):
 
     Args:
         iterations: fixed-point iterations; the first half also moves the level from the start to its goal.
-        nodes: gradient evaluations per iteration (Gauss-Legendre quadrature along the chord).
+        nodes: gradient evaluations per iteration (Gauss-Legendre quadrature along the chord), and once more
+            for the contributions where the coordinates are curved (midpoint rule).
 
     Example:
         >>> import torch
@@ -61,10 +62,10 @@ class Secant(Path):
         chords, step = torch.zeros_like(journey.u), torch.zeros_like(journey.u)
         mismatch, size = torch.zeros_like(journey.u), torch.full_like(goal, torch.inf)
         damping = torch.ones_like(goal)
-        chords[here.rows] = self._asked(journey, here.rows, here.base, goal[here.rows] / following)
+        chords[here.rows] = self._asked(journey, here.rows, here.gradient, goal[here.rows] / following)
         for iteration in journey.progress(range(1, self.iterations + 1)):
-            base, rows = self._mean_gradient(journey, chords)
-            asked = self._asked(journey, rows, base, goal[rows] * min((iteration + 1) / following, 1))
+            base, gradient, rows = self._mean_gradient(journey, chords)
+            asked = self._asked(journey, rows, gradient, goal[rows] * min((iteration + 1) / following, 1))
             off = asked - chords[rows]
             off_size = off.flatten(1).norm(dim=1) / asked.flatten(1).norm(dim=1)
             if iteration > following:
@@ -76,24 +77,28 @@ class Secant(Path):
                 move = off
             chords[rows] += move
             mismatch[rows], step[rows], size[rows] = off, move, off_size
-        base, rows = self._mean_gradient(journey, chords)
+        base, _, rows = self._mean_gradient(journey, chords)
         journey.stop(rows, NO_SECANT, failed=True)
         self._arrive(journey, rows, chords[rows], base)
 
-    def _mean_gradient(self, journey: Journey, chords: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean gradients along the chords, (n, 1 + R, *B), of the examples on their way, and their numbers."""
+    def _mean_gradient(self, journey: Journey, chords: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean gradients along the chords of the examples on their way: base, (n, 1 + R, *B), gradient, (n, *S).
+
+        The third are the examples' numbers.
+        """
         rows = journey.active
-        total = torch.zeros_like(journey.contribution)
+        base, gradient = torch.zeros_like(journey.contribution), torch.zeros_like(journey.u)
         places, weights = np.polynomial.legendre.leggauss(self.nodes)
         for place, weight in zip((places + 1) / 2, weights / 2, strict=True):
             slope = journey.look(rows, chords[rows] * place)
             rows = slope.rows
-            total[rows] += slope.base * weight
-        return total[rows], rows
+            base[rows] += slope.base * weight
+            gradient[rows] += slope.gradient * weight
+        return base[rows], gradient[rows], rows
 
-    def _asked(self, journey: Journey, rows: Tensor, base: Tensor, rise: Tensor) -> Tensor:
+    def _asked(self, journey: Journey, rows: Tensor, gradient: Tensor, rise: Tensor) -> Tensor:
         """The chord that mean gradients ask for, to raise the score by that much: (n, *S)."""
-        half = journey.geometry.adjoint(journey.chart.pull(base[:, 0], rows))
+        half = journey.geometry.adjoint(gradient)
         squared = half.flatten(1).square().sum(1)
         flat = squared <= torch.finfo(squared.dtype).tiny
         journey.stop(rows[flat], VANISHING, failed=True)
@@ -109,7 +114,13 @@ class Secant(Path):
             # quadrature across kinks is not exact: the chord keeps its direction, and its length is adjusted
             chord[off] *= per(self._length(journey, rows[off], chord[off]), chord)
             score[off] = torch.nan
-        journey.advance(rows, chord, base, torch.ones_like(score), score)
+        if journey.chart.curved:
+            # straight in the coordinates is not straight in what the model reads: node by node
+            chords = torch.zeros_like(journey.u)
+            chords[rows] = chord
+            along_chord(journey, rows, chords, self.nodes)
+        else:
+            journey.advance(rows, chord, base, torch.ones_like(score), score)
         journey.stop(rows, NO_SECANT)
 
     def _length(self, journey: Journey, rows: Tensor, chord: Tensor) -> Tensor:

@@ -195,5 +195,5 @@ def require_reference(path: Path, coordinates: Coordinates) -> None:
     if not coordinates.has_reference:
         raise ValueError(
             f"path: {type(path).__name__}() leads to a reference, and {type(coordinates).__name__} has none. "
-            "Give one, for example Input(reference=0.0)."
+            f"Give one, for example {coordinates.with_reference}."
         )

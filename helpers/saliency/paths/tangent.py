@@ -43,7 +43,7 @@ class Tangent(Path):
             slope.gradient, velocity * per(rise.sign(), velocity), rise.abs(), lower, upper
         )
         step = velocity * per(time * rise.sign(), velocity)
-        step = journey.chart.clip(step, slope.rows)
-        journey.advance(slope.rows, step, slope.base, torch.ones_like(time), as_predicted=True)
+        end = journey.chart.clip(step, slope.rows)
+        journey.advance(slope.rows, end, slope.base, torch.ones_like(time), as_predicted=True)
         journey.stop(slope.rows[~reached], BLOCKED, failed=True)
         journey.stop(slope.rows[reached], "the tangent misses the level")
