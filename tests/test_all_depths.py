@@ -159,3 +159,12 @@ def test_every_class_of_an_image_shares_one_scale():
 def test_what_is_wrong_is_told(make, error, words):
     with pytest.raises(error, match=words):
         make()
+
+
+def test_the_input_can_be_left_out():
+    both, inside = (
+        AllDepths([straight()], depths=2, at_input=at_input, balanced=False).explain(DIGITS, CLASSES)
+        for at_input in (True, False)
+    )
+    torch.testing.assert_close(both.depth_maps[:, 1:], inside.depth_maps)
+    assert inside.weights.shape == (3, 2)

@@ -1,6 +1,7 @@
 """Paths in the input, read at the input and at several depths, as one map that keeps its units."""
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import torch
@@ -51,6 +52,7 @@ class AllDepths(GradientAttribution):
         layers: the modules to read, fine to coarse. None: the last of each of the last `depths` resolutions,
             found in one pass at the first call for an image size.
         depths: how many of these.
+        at_input: whether the input counts as well; where no module is found it does in any case.
         smoothing: Gaussian smoothing of the map at the input, as a share of the image's larger side.
         balanced: whether the depths have a say of equal size: weights in inverse proportion to the sums of their
             positive parts, image by image. False: equal weights, with which a noisy depth, whose large
@@ -78,6 +80,7 @@ class AllDepths(GradientAttribution):
         members: Sequence[NonlinearSaliency],
         layers: Sequence[nn.Module] | None = None,
         depths: int = 3,
+        at_input: bool = True,
         smoothing: float = 1 / 28,
         balanced: bool = True,
     ):
@@ -96,7 +99,7 @@ class AllDepths(GradientAttribution):
         super().__init__(members[0].forward_func)
         self.members, self.depths, self.smoothing = tuple(members), depths, smoothing
         self.layers = None if layers is None else checked_layers(layers)
-        self.balanced = balanced
+        self.at_input, self.balanced = at_input, balanced
         self._found: dict[tuple[int, ...], tuple[nn.Module, ...]] = {}
 
     def replace(self, **choices) -> "AllDepths":
@@ -105,8 +108,9 @@ class AllDepths(GradientAttribution):
         Raises:
             TypeError, ValueError: as `NonlinearSaliency.replace`.
         """
-        members = [member.replace(**choices) for member in self.members]
-        return type(self)(members, self.layers, self.depths, self.smoothing, self.balanced)
+        twin = copy(self)
+        twin.members = tuple(member.replace(**choices) for member in self.members)
+        return twin
 
     def read_at(self, inputs: Tensor) -> tuple[nn.Module, ...]:
         """The modules that are read for images of that size, (N, C, H, W)."""
@@ -170,10 +174,13 @@ class AllDepths(GradientAttribution):
     def _maps(self, record: Explanation, images: Tensor) -> Tensor:
         """A member's signed maps at the input and at the modules, (N, D, H, W)."""
         size = images.shape[-2:]
-        width = self.smoothing * max(size)
-        at_input = gaussian_blur(record.support("contribution").sum(1, keepdim=True), width)
-        inside = [] if record.layer_contributions is None else record.layer_support()
-        return torch.cat([at_input, *(enlarged(each, size) for each in inside)], 1)
+        maps = []
+        if self.at_input or record.layer_contributions is None:
+            at_input = record.support("contribution").sum(1, keepdim=True)
+            maps.append(gaussian_blur(at_input, self.smoothing * max(size)))
+        if record.layer_contributions is not None:
+            maps += [enlarged(each, size) for each in record.layer_support()]
+        return torch.cat(maps, 1)
 
     def _weights(self, maps: Tensor) -> Tensor:
         """Of the depths, (N, D)."""

@@ -15,20 +15,33 @@ INSTEAD = "Use Constant(value) or a tensor as the reference."
 class Blurred:
     """The image itself, smoothed by a Gaussian of that standard deviation in pixels.
 
+    width: None for 3/56 of the image's larger side, 12 px at 224.
+
     Example:
         >>> import torch
         >>> Blurred(width=4.0)(torch.tensor([[[[0.0, 1.0, 0.0, 1.0]]]])).round(decimals=3)
         tensor([[[[0.4980, 0.4990, 0.5010, 0.5020]]]])
     """
 
-    width: float
+    width: float | None = None
 
     def __post_init__(self):
-        require_width("Blurred(width)", self.width)
+        if self.width is not None:
+            require_width("Blurred(width)", self.width)
 
     def __call__(self, inputs: Tensor) -> Tensor:
         require_images("Blurred(width)", inputs, INSTEAD)
-        return gaussian_blur(inputs, self.width)
+        return gaussian_blur(inputs, default_width(inputs) if self.width is None else self.width)
+
+
+def default_width(images: Tensor) -> float:
+    """The standard deviation, in pixels, of a blur that takes an image's evidence away: 3/56 of its larger side.
+
+    Example:
+        >>> default_width(torch.zeros(1, 3, 224, 200))
+        12.0
+    """
+    return 3 / 56 * max(images.shape[-2:])
 
 
 @dataclass(frozen=True)

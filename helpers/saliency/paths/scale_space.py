@@ -9,6 +9,7 @@ from helpers.saliency.coordinates import Coordinates, Input
 from helpers.saliency.geometries import Geometry
 from helpers.saliency.journey import Journey
 from helpers.saliency.paths.base import Path, walk_nodes
+from helpers.saliency.references import default_width
 from helpers.saliency.smoothing import gaussian_blur
 
 
@@ -23,7 +24,7 @@ class ScaleSpace(Path):
 
     Args:
         steps: number of steps.
-        width: standard deviation of the last blur, in pixels; None: a sixteenth of the image's larger side.
+        width: standard deviation of the last blur, in pixels; None: that of the reference `Blurred()`.
 
     Raises:
         ValueError: other values, other coordinates, inputs that are no images, or a level.
@@ -64,7 +65,7 @@ class ScaleSpace(Path):
             raise ValueError(
                 "level: ScaleSpace goes to the blurred copy; pass no level, or use Straight or Flow."
             )
-        width = max(images.shape[-2:]) / 16 if self.width is None else self.width
+        width = default_width(images) if self.width is None else self.width
 
         def place(rows: Tensor, step: int) -> Tensor:
             own = images if len(rows) == len(images) else images[rows]
