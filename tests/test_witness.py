@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from helpers import saliency
 from helpers.measure.statistics import proportion_interval
 from helpers.measure.witness import names_class, witness_share, witness_table
 from helpers.saliency import Logit, LogOdds, LogProbability, Margin
@@ -178,3 +179,18 @@ def test_what_does_not_fit_is_refused_in_words():
         names_class(lambda x: x, end, 0)
     with pytest.raises(ValueError, match="at least one example"):
         witness_share(column(), start[:0], end[:0], 0)
+
+
+# ---- the bench ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not hasattr(saliency, "Decoder"), reason="needs coordinates through a decoder")
+def test_the_bench_in_small():
+    from benchmarks.witness import walked
+
+    table = walked(images=4, steps=4)
+    assert len(table) == 7
+    assert (table["images"] + table["left out"]).eq(4).all()
+    # the committed table (make bench) has more images; this is the same comparison in small
+    median = table.set_index("path")["median"]
+    assert median["straight to the class's mean, VAE"] > median["flow, pixels"]
