@@ -22,10 +22,13 @@ from helpers.zoo.networks import digit_net, digit_witness, predict
 
 LEVEL = 2.0
 WIDTH = 2.0  # of the smooth geometry, in pixels
+# A larger change of whatever kind moves a witness further: with these levels the changes of the flows in pixels,
+# plain and smooth, are about as large as that of the flow in the autoencoder's code.
+FAR = (24.0, 12.0)
 
 
-def paths(model, split: Split, target: Tensor, steps: int) -> dict[str, NonlinearSaliency]:
-    """The ways that are compared: name -> the method that goes it."""
+def paths(model, split: Split, target: Tensor, steps: int) -> dict[str, tuple[NonlinearSaliency, float]]:
+    """The ways that are compared: name -> the method that goes it, and the level that it goes to."""
     from helpers.saliency import Decoder
 
     codes = {"PCA": digit_pca(), "VAE": digit_vae()}
@@ -38,15 +41,21 @@ def paths(model, split: Split, target: Tensor, steps: int) -> dict[str, Nonlinea
 
     pixels, flow, straight = Input(lower=0.0, upper=1.0), Flow(steps), Straight(steps)
     method = partial(NonlinearSaliency, model, LogOdds())
-    return {
-        "flow, pixels": method(pixels, path=flow),
-        f"flow, pixels, smooth {WIDTH:g} px": method(pixels, geometry=Smooth(WIDTH), path=flow),
+    noisy, smooth = method(pixels, path=flow), method(pixels, geometry=Smooth(WIDTH), path=flow)
+    to_level = {
+        "flow, pixels": noisy,
+        f"flow, pixels, smooth {WIDTH:g} px": smooth,
         f"flow, PCA of {codes['PCA'].size}": method(within("PCA"), path=flow),
         f"flow, VAE of {codes['VAE'].size}": method(within("VAE"), path=flow),
         "straight to the class's mean, PCA": method(within("PCA", means["PCA"]), path=straight),
         "straight to the class's mean, VAE": method(within("VAE", means["VAE"]), path=straight),
         "tangent, VAE": method(within("VAE"), path=Tangent()),
     }
+    further = {
+        f"flow, pixels, to {FAR[0]:+g}": (noisy, FAR[0]),
+        f"flow, pixels, smooth {WIDTH:g} px, to {FAR[1]:+g}": (smooth, FAR[1]),
+    }
+    return {name: (saliency, LEVEL) for name, saliency in to_level.items()} | further
 
 
 def walked(images: int, steps: int) -> pd.DataFrame:
@@ -57,8 +66,8 @@ def walked(images: int, steps: int) -> pd.DataFrame:
     inputs = split.test_inputs[chosen]
     target = predict(model, inputs).argsort(dim=1, descending=True)[:, 1]
     records = {
-        name: saliency.explain(inputs, target=target, level=LEVEL)
-        for name, saliency in paths(model, split, target, steps).items()
+        name: saliency.explain(inputs, target=target, level=level)
+        for name, (saliency, level) in paths(model, split, target, steps).items()
     }
     ends = {name: record.endpoint for name, record in records.items()}
     table = witness_table(digit_witness(), model, inputs, ends, target)
@@ -79,7 +88,8 @@ def main() -> None:
         "witness",
         table,
         f"Paths from {options.images} test digits to log-odds {LEVEL:+g} of their runner-up class in the digit "
-        f"network, {options.steps} steps; a witness, a multilayer perceptron that no path sees, at their ends. "
+        f"network (further where it says so), {options.steps} steps; a witness, a multilayer perceptron that no "
+        "path sees, at their ends. "
         "Median, mean: its share of its own way to even odds (own way: the network's); named: how often it, and "
         "the network, put the class first; 95 % intervals by image; left out: images at which it stands at even "
         "odds or beyond from the start. Of all images: converged, how many paths arrived at the level; size, the "

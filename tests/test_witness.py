@@ -189,7 +189,7 @@ def test_the_bench_in_small():
     from benchmarks.witness import walked
 
     table = walked(images=4, steps=4)
-    assert len(table) == 7
+    assert len(table) == 9
     assert (table["images"] + table["left out"]).eq(4).all()
     # the committed table (make bench) has more images; this is the same comparison in small
     median = table.set_index("path")["median"]
