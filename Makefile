@@ -63,6 +63,7 @@ notebooks: $(STAMP) ## re-execute the committed notebooks in place and bring the
 bench: $(STAMP) ## time, memory, distances, specificity and faithfulness against other methods (PHOTOS=folder for more photographs)
 	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.nearest
+	$(BIN)/python -m benchmarks.witness
 	$(BIN)/python -m benchmarks.specificity $(if $(PHOTOS),--photos $(PHOTOS))
 	$(BIN)/python -m benchmarks.depths $(if $(PHOTOS),--photos $(PHOTOS))
 	$(BIN)/python -m benchmarks.faithfulness $(if $(PHOTOS),--photos $(PHOTOS))

@@ -19,6 +19,7 @@ from helpers.measure.statistics import (
     holm,
     log_log_slope,
     paired_difference,
+    proportion_interval,
     summarise,
 )
 
@@ -151,3 +152,21 @@ def test_log_log_slope():
         log_log_slope(x, [1.0, 2.0])
     with pytest.raises(ValueError, match="not negative"):
         log_log_slope(x, [1.0, -1.0, 1.0])
+
+
+def test_wilsons_interval_in_closed_form():
+    hits = torch.tensor([True] * 8 + [False] * 2)
+    z, n, p = 1.959963984540054, 10, 0.8
+    middle, half = p + z**2 / (2 * n), z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    expected = np.array([p, (middle - half) / (1 + z**2 / n), (middle + half) / (1 + z**2 / n)])
+    np.testing.assert_allclose(proportion_interval(hits), expected)
+    assert proportion_interval(hits, confidence=0.5).high < expected[2]
+    assert proportion_interval([False] * 10) == pytest.approx((0.0, 0.0, z**2 / (n + z**2)))
+
+
+@pytest.mark.parametrize("hits", [[], [0.5, 1.0], [[True]], [1, 0]])
+def test_how_often_needs_truth_values(hits):
+    with pytest.raises(ValueError, match="hits: expected at least one truth value"):
+        proportion_interval(hits)
+    with pytest.raises(ValueError, match=r"confidence: expected a number in \(0, 1\); got 1"):
+        proportion_interval([True], confidence=1)

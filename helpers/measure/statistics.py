@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.stats import binomtest
 from torch import Tensor
 
 from helpers.checks import require_count
@@ -72,6 +73,34 @@ def bootstrap_interval(
     values, draws = _bootstrap(values, groups, statistic, samples, seed, confidence)
     low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(float(statistic(values)), float(low), float(high))
+
+
+def proportion_interval(hits: Sequence[bool] | np.ndarray | Tensor, confidence: float = 0.95) -> Interval:
+    """How often something happened, with Wilson's interval (Wilson 1927), which stays in [0, 1].
+
+    A bootstrap of hits that are all alike has no width; this interval has, as it should.
+
+    Args:
+        hits: (N,), one truth value a case; the cases are independent.
+        confidence: of the interval, in (0, 1).
+
+    Raises:
+        ValueError: no cases, values other than truth values, a confidence outside (0, 1).
+
+    Example:
+        >>> [round(end, 3) for end in proportion_interval([True] * 10)]
+        [1.0, 0.722, 1.0]
+    """
+    hits = np.asarray(hits)
+    if hits.ndim != 1 or not len(hits) or hits.dtype != bool:
+        raise ValueError(
+            f"hits: expected at least one truth value, shape (N,); got {hits.dtype}, shape {hits.shape}."
+        )
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence: expected a number in (0, 1); got {confidence!r}.")
+    result = binomtest(int(hits.sum()), len(hits))
+    low, high = result.proportion_ci(confidence, method="wilson")
+    return Interval(float(hits.mean()), float(low), float(high))
 
 
 def paired_difference(

@@ -1,1 +1,1 @@
-"""Ready-made things to explain: data sets, toys, networks, kernel machines, image classifiers, photographs."""
+"""Ready-made things to explain: data sets, toys, networks, decoders, kernel machines, classifiers, photographs."""

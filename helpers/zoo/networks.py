@@ -1,9 +1,10 @@
-"""Networks that the notebooks explain: an MLP, linear models, a digit classifier; their training and weights."""
+"""Networks that the notebooks explain: an MLP, linear models, classifiers of digits; their training and weights."""
 
 import hashlib
 import io
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,17 +14,19 @@ from torchvision.transforms import v2
 from tqdm.auto import tqdm
 
 from helpers.files import write_whole
-from helpers.zoo.datasets import CACHE_FOLDER, DATA_FOLDER, image_split
+from helpers.zoo.datasets import CACHE_FOLDER, DATA_FOLDER, Split, image_split
 
 DIGIT_NET_FILE = DATA_FOLDER / "digit_net.pt"
 DIGIT_NET_SHA256 = "ea8d28137444e93d0b7c5b226051889c03319a5c6115331ee2adb58682f51984"
+DIGIT_WITNESS_FILE = DATA_FOLDER / "digit_witness.pt"
+DIGIT_WITNESS_SHA256 = "32bd06c180c6edf33a7306640dcac6f0112b2617d530d2fcdf1c59951d860eef"
 
 
 def _initialise(model: nn.Module, seed: int) -> None:
     """He initialisation from a generator of its own, so that the global random state decides nothing."""
     generator = torch.Generator().manual_seed(seed)
     for module in model.modules():
-        if isinstance(module, nn.Linear | nn.Conv2d):
+        if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
             nn.init.zeros_(module.bias)
 
@@ -305,13 +308,66 @@ def fit(
             "fit: expected at least one example and one target for each, got inputs of shape "
             f"{tuple(inputs.shape)} and targets of shape {tuple(targets.shape)}."
         )
+
+    def loss(chosen: Tensor, generator: torch.Generator) -> Tensor:
+        batch = inputs[chosen]
+        if augment is not None:
+            batch = augment(batch, generator)
+        return _loss(model(batch), targets[chosen])
+
+    return minimise(
+        model,
+        loss,
+        len(inputs),
+        epochs=epochs,
+        seed=seed,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        show_progress=show_progress,
+    )
+
+
+def minimise(
+    model: nn.Module,
+    loss: Callable[[Tensor, torch.Generator], Tensor],
+    examples: int,
+    epochs: int = 30,
+    seed: int = 0,
+    batch_size: int = 64,
+    learning_rate: float = 1e-2,
+    weight_decay: float = 1e-4,
+    show_progress: bool = True,
+) -> list[float]:
+    """Trains a model in place on a loss of batches: AdamW, a one-cycle learning rate; leaves it in eval mode.
+
+    Args:
+        model: whose parameters are changed; they lie on one device.
+        loss: ``loss(chosen, generator)``, the loss (a tensor without dimensions) of the examples whose numbers
+            are in `chosen`, (B,), int64; all its chance comes from the generator, which is on the CPU.
+        examples: how many there are.
+        The others, and what is returned, are those of `fit`.
+
+    Raises:
+        ValueError: epochs or batch_size smaller than 1.
+        FloatingPointError: the loss is no longer finite.
+
+    Example:
+        >>> import torch
+        >>> model, inputs = torch.nn.Linear(1, 1), torch.tensor([[-1.0], [1.0]])
+        >>> errors = lambda chosen, generator: (model(inputs[chosen]) - 2 * inputs[chosen]).square().mean()
+        >>> _ = minimise(model, errors, examples=2, epochs=100, learning_rate=0.1, show_progress=False)
+        >>> model(inputs).round(decimals=1).tolist()  # it has learnt to double
+        [[-2.0], [2.0]]
+    """
     if epochs < 1 or batch_size < 1:
         raise ValueError(
             f"fit: expected epochs and batch_size to be at least 1, got epochs={epochs}, "
             f"batch_size={batch_size}."
         )
+    device = next(model.parameters()).device
     generator = torch.Generator().manual_seed(seed)
-    steps = max(len(inputs) // batch_size, 1)
+    steps = max(examples // batch_size, 1)
     optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=epochs * steps)
     model.train()
@@ -319,22 +375,18 @@ def fit(
     progress = tqdm(range(epochs), desc="training", unit="epoch", disable=not show_progress)
     for _ in progress:
         total = 0.0
-        order = torch.randperm(len(inputs), generator=generator).to(inputs.device)
+        order = torch.randperm(examples, generator=generator).to(device)
         for step in range(steps):
-            chosen = order[step * batch_size : (step + 1) * batch_size]
-            batch = inputs[chosen]
-            if augment is not None:
-                batch = augment(batch, generator)
-            loss = _loss(model(batch), targets[chosen])
-            if not torch.isfinite(loss):
+            value = loss(order[step * batch_size : (step + 1) * batch_size], generator)
+            if not torch.isfinite(value):
                 raise FloatingPointError(
-                    f"fit: the loss became {loss.item()}; look for NaN in inputs, or lower learning_rate."
+                    f"fit: the loss became {value.item()}; look for NaN in inputs, or lower learning_rate."
                 )
             optimiser.zero_grad()
-            loss.backward()
+            value.backward()
             optimiser.step()
             schedule.step()
-            total += loss.item()
+            total += value.item()
         history.append(total / steps)
         progress.set_postfix(loss=f"{history[-1]:.4f}")
     model.eval()
@@ -435,8 +487,7 @@ def load_weights(model: nn.Module, path: str | Path, sha256: str | None = None) 
         if found != sha256:
             raise ValueError(
                 f"load_weights: expected {path} to have the SHA-256 {sha256}, got {found}. The file is "
-                "damaged or was replaced: restore it from the repository, or train anew "
-                "(digit_net(retrain=True))."
+                "damaged or was replaced: restore it from the repository, or train anew (retrain=True)."
             )
     try:
         model.load_state_dict(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
@@ -478,23 +529,108 @@ def digit_net(
         >>> digit_net()(stroke).argmax(1)
         tensor([1])
     """
+
+    def train(split: Split, model: DigitNet) -> None:
+        fit(
+            model,
+            split.train_inputs,
+            split.train_targets,
+            epochs=epochs,
+            seed=seed,
+            augment=shift_and_rotate,
+            show_progress=show_progress,
+        )
+
+    make = partial(DigitNet, seed=seed)
+    return load_or_train(make, train, DIGIT_NET_FILE, DIGIT_NET_SHA256, dataset, retrain)
+
+
+def digit_witness(
+    retrain: bool = False,
+    dataset: str = "mnist5k",
+    epochs: int = 40,
+    seed: int = 0,
+    show_progress: bool = True,
+) -> nn.Sequential:
+    """A trained network of another build than ``DigitNet``, to ask about images that were made with that one.
+
+    An ``mlp`` on the pixels, 784-128-32-10: no convolution, no normalisation, other weights; (N, 1, 28, 28) ->
+    (N, 10) logits. What changes one network alone need not move the other (`helpers.measure.witness`). Eval
+    mode, on the CPU in float32, its parameters without gradients.
+
+    Args:
+        retrain: train anew (seconds) and save nothing: ``save_weights`` does that.
+        dataset: a name that ``helpers.zoo.datasets.image_split`` knows; weights come as those of ``digit_net``.
+        epochs: passes over the training images, if it is trained.
+        seed: seed of weights, order and augmentation, if it is trained.
+        show_progress: whether training shows a progress bar.
+
+    Raises:
+        ValueError: unknown data set, wrong checksum, or a file that does not hold such weights.
+        FileNotFoundError: the weights are missing from the repository.
+
+    Example:
+        >>> import torch
+        >>> stroke = torch.zeros(1, 1, 28, 28)
+        >>> stroke[..., 4:24, 13:15] = 1
+        >>> digit_witness()(stroke).argmax(1)
+        tensor([1])
+    """
+
+    def make(classes: int = 10) -> nn.Sequential:
+        return nn.Sequential(nn.Flatten(), *mlp(28 * 28, classes, hidden=(128, 32), seed=seed))
+
+    def train(split: Split, model: nn.Sequential) -> None:
+        fit(
+            model,
+            split.train_inputs,
+            split.train_targets,
+            epochs=epochs,
+            seed=seed,
+            learning_rate=3e-3,
+            augment=partial(shift_and_rotate, pixels=1.5, degrees=10.0),
+            show_progress=show_progress,
+        )
+
+    model = load_or_train(make, train, DIGIT_WITNESS_FILE, DIGIT_WITNESS_SHA256, dataset, retrain)
+    return model.requires_grad_(False)
+
+
+def load_or_train(
+    make: Callable[..., nn.Module],
+    train: Callable[[Split, nn.Module], object],
+    file: Path,
+    sha256: str,
+    dataset: str = "mnist5k",
+    retrain: bool = False,
+) -> nn.Module:
+    """A model of digits with the weights that come with the repository, or that it learns from other images.
+
+    Args:
+        make: ``make(classes=10)``, a new model.
+        train: ``train(split, model)`` trains it in place and leaves it in eval mode.
+        file, sha256: the weights for "mnist5k", and their checksum.
+        dataset: a name that ``helpers.zoo.datasets.image_split`` knows. Weights for others than "mnist5k" come
+            from ``data/cache``, and are trained and kept there the first time.
+        retrain: train anew and save nothing.
+
+    Raises:
+        ValueError: unknown data set, wrong checksum, or a file that does not hold such weights.
+        FileNotFoundError: the weights are missing from the repository.
+
+    Example:
+        >>> load_or_train(DigitNet, fit, DIGIT_NET_FILE, DIGIT_NET_SHA256).training
+        False
+    """
     ours = dataset == "mnist5k"
-    cached = CACHE_FOLDER / f"digit_net_{dataset}.pt"
+    cached = CACHE_FOLDER / f"{file.stem}_{dataset}.pt"
     if not retrain and ours:
-        return load_weights(DigitNet(), DIGIT_NET_FILE, DIGIT_NET_SHA256)
+        return load_weights(make(), file, sha256)
     if not retrain and cached.is_file():
-        return load_weights(DigitNet(), cached)
+        return load_weights(make(), cached)
     split = image_split(dataset)
-    model = DigitNet(classes=len(split.class_names), seed=seed)
-    fit(
-        model,
-        split.train_inputs,
-        split.train_targets,
-        epochs=epochs,
-        seed=seed,
-        augment=shift_and_rotate,
-        show_progress=show_progress,
-    )
+    model = make(classes=len(split.class_names))
+    train(split, model)
     if not retrain and not ours:
         save_weights(model, cached)
     return model
