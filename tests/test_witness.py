@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import nn
 
-from helpers import saliency
 from helpers.measure.statistics import proportion_interval
 from helpers.measure.witness import names_class, witness_share, witness_table
 from helpers.saliency import Logit, LogOdds, LogProbability, Margin
@@ -184,7 +183,6 @@ def test_what_does_not_fit_is_refused_in_words():
 # ---- the bench ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not hasattr(saliency, "Decoder"), reason="needs coordinates through a decoder")
 def test_the_bench_in_small():
     from benchmarks.witness import walked
 
