@@ -28,6 +28,7 @@ from helpers.zoo.networks import digit_net
 NET = digit_net().double()
 DIGITS = mnist5k().test_inputs[:3].double()
 CLASSES = mnist5k().test_targets[:3]
+EVERY = {"depths": 3, "at_input": True}  # of the digit network: the input, and 28, 14 and 7 px
 FLAT = nn.Sequential(nn.Flatten(), nn.Linear(784, 10)).double()
 
 
@@ -39,9 +40,9 @@ def straight(model=NET, steps=8, reference=0.0, **options):
 @pytest.mark.parametrize("balanced", [True, False])
 def test_the_signed_map_sums_to_what_the_score_lost(balanced):
     members = [straight(), NonlinearSaliency(NET, Logit(), path=ScaleSpace(8))]
-    run = AllDepths(members, balanced=balanced).explain(DIGITS, CLASSES)
+    run = AllDepths(members, balanced=balanced, **EVERY).explain(DIGITS, CLASSES)
     assert isinstance(run, DepthsExplanation)
-    assert run.depth_maps.shape == (3, 4, 28, 28)  # the input, and 28, 14 and 7 px
+    assert run.depth_maps.shape == (3, 4, 28, 28)
     lost = torch.stack([member.score_start - member.score_end for member in run.members]).mean(0)
     torch.testing.assert_close(run.signed.sum((1, 2, 3)), lost + run.completeness_error)
     torch.testing.assert_close(run.weights.sum(1), torch.ones(3, dtype=torch.float64))
@@ -56,19 +57,19 @@ def test_the_signed_map_sums_to_what_the_score_lost(balanced):
 
 
 def test_depths_of_a_balanced_map_have_a_say_of_equal_size():
-    run = AllDepths([straight()]).explain(DIGITS, CLASSES)
+    run = AllDepths([straight()], **EVERY).explain(DIGITS, CLASSES)
     say = (run.depth_maps.clamp_min(0).sum((2, 3)) * run.weights).T
     torch.testing.assert_close(say, say[:1].expand_as(say))
 
 
 def test_all_depths_come_from_the_same_gradients():
-    run = AllDepths([straight()]).explain(DIGITS, CLASSES)
+    run = AllDepths([straight()], **EVERY).explain(DIGITS, CLASSES)
     assert run.gradient_evaluations.tolist() == [9, 9, 9]
     assert run.forward_evaluations.tolist() == [0, 0, 0]
 
 
 def test_an_image_does_not_depend_on_its_batch():
-    saliency = AllDepths([straight(), NonlinearSaliency(NET, Logit(), path=ScaleSpace(4))])
+    saliency = AllDepths([straight(), NonlinearSaliency(NET, Logit(), path=ScaleSpace(4))], **EVERY)
     whole, alone = saliency.attribute(DIGITS, CLASSES), saliency.attribute(DIGITS[1:2], CLASSES[1:2])
     torch.testing.assert_close(whole[1:2], alone)
     torch.testing.assert_close(whole, saliency.attribute(DIGITS, CLASSES, internal_batch_size=2))
@@ -76,18 +77,18 @@ def test_an_image_does_not_depend_on_its_batch():
 
 
 def test_a_level_and_a_twin_and_removal():
-    saliency = AllDepths([NonlinearSaliency(NET, LogOdds(), Removal(0.0), path=Flow(8))])
+    saliency = AllDepths([NonlinearSaliency(NET, LogOdds(), Removal(0.0), path=Flow(8))], **EVERY)
     run = saliency.explain(DIGITS, CLASSES, level=Drop(2.0))
     assert run.converged.all()
     assert (run.signed.sum((1, 2, 3)) > 1.5).all()  # what speaks for the class, of the 2 that went
-    twin = AllDepths([straight()]).replace(path=StraightTangent()).explain(DIGITS, CLASSES)
+    twin = AllDepths([straight()], **EVERY).replace(path=StraightTangent()).explain(DIGITS, CLASSES)
     predicted = -twin.members[0].contribution.sum((1, 2, 3))
     torch.testing.assert_close(twin.signed.sum((1, 2, 3)), predicted)
 
 
 def test_named_modules_are_read_and_no_other():
     layers = stages(NET, DIGITS[:1])[-1:]
-    run = AllDepths([straight()], layers=layers, smoothing=0.0).explain(DIGITS, CLASSES)
+    run = AllDepths([straight()], layers=layers, at_input=True, smoothing=0.0).explain(DIGITS, CLASSES)
     assert run.depth_maps.shape[1] == 2
     torch.testing.assert_close(run.depth_maps[:, :1], run.members[0].support().sum(1, keepdim=True))
     torch.testing.assert_close(run.depth_maps[:, 1:], enlarged(run.members[0].layer_support()[0], (28, 28)))
@@ -98,7 +99,7 @@ def test_a_transformer_is_read_at_its_tokens():
     vit = VisionTransformer(28, 7, 3, 2, 32, 64, num_classes=10).double().eval()
     nn.init.normal_(vit.heads.head.weight)
     images = DIGITS.expand(-1, 3, -1, -1)
-    run = AllDepths([straight(vit)]).explain(images, CLASSES)
+    run = AllDepths([straight(vit)], at_input=True).explain(images, CLASSES)
     assert run.depth_maps.shape == (3, 2, 28, 28)
     # class token included: the depth accounts for the whole change
     lost = run.members[0].score_start - run.members[0].score_end

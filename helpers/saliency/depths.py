@@ -67,7 +67,7 @@ class AllDepths(GradientAttribution):
         >>> from helpers.saliency import Input, Logit, Straight
         >>> from helpers.zoo.networks import digit_net
         >>> member = NonlinearSaliency(digit_net(), Logit(), Input(reference=0.0), path=Straight(8, "trapezoid"))
-        >>> run = AllDepths([member], depths=2).explain(torch.ones(1, 1, 28, 28), target=8)
+        >>> run = AllDepths([member], at_input=True).explain(torch.ones(1, 1, 28, 28), target=8)
         >>> run.depth_maps.shape, run.gradient_evaluations  # the input and two modules, from the same 9 gradients
         (torch.Size([1, 3, 28, 28]), tensor([9]))
         >>> lost = run.members[0].score_start - run.members[0].score_end
@@ -79,8 +79,8 @@ class AllDepths(GradientAttribution):
         self,
         members: Sequence[NonlinearSaliency],
         layers: Sequence[nn.Module] | None = None,
-        depths: int = 3,
-        at_input: bool = True,
+        depths: int = 2,
+        at_input: bool = False,
         smoothing: float = 1 / 28,
         balanced: bool = True,
     ):

@@ -1,6 +1,6 @@
-"""Ready-made choices, one for each kind of data: what measured best so far (see benchmarks/)."""
+"""Ready-made choices, one for each question or kind of data: what measured best so far (see benchmarks/)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from captum.attr import GradientAttribution
@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from helpers.checks import require_count, warn_caller
 from helpers.saliency.contrasts import Softmax
 from helpers.saliency.coordinates import Input, Layer
+from helpers.saliency.decoders import Decoder
+from helpers.saliency.depths import AllDepths
 from helpers.saliency.explanation import MeanExplanation
 from helpers.saliency.geometries import Covariance
 from helpers.saliency.inputs import checked_inputs
@@ -17,9 +19,9 @@ from helpers.saliency.layers import stages
 from helpers.saliency.levels import Level
 from helpers.saliency.means import GeometricMean
 from helpers.saliency.method import NonlinearSaliency
-from helpers.saliency.paths import Flow, Straight, Stretch
-from helpers.saliency.references import Blurred
-from helpers.saliency.scores import Logit, LogOdds, Score
+from helpers.saliency.paths import Flow, ScaleSpace, Straight, Stretch
+from helpers.saliency.references import Blurred, OwnMean
+from helpers.saliency.scores import Logit, LogOdds, Margin, Score
 
 
 def tabular(
@@ -41,6 +43,66 @@ def tabular(
         (tensor([[-2.0000, -1.5000]]), tensor([[-2.,  0.]]))
     """
     return NonlinearSaliency(model, score, Input(), Covariance(covariance), Flow(steps=16))
+
+
+def supports(
+    model: nn.Module,
+    reference: float | Tensor | Callable[[Tensor], Tensor] | None = None,
+    layers: Sequence[nn.Module] | None = None,
+    steps: int = 8,
+) -> AllDepths:
+    """What speaks for this class? For a single photograph: three paths in the input, read behind two resolutions.
+
+    Straight to a blurred copy, straight to the mean colour, and through scale space to the blurred copy: what they
+    contribute at the last module of the last two resolutions, in units of the logit, without a contrast. Takes
+    3 * (steps + 1) gradient evaluations; a third of that with a reference of one's own.
+
+    Args:
+        model: an image classifier from images (N, C, H, W) to logits (N, K), a module.
+        reference: an image without the evidence, as in `helpers.saliency.Input`, for one straight path to it.
+        layers: the modules to read, as in `AllDepths`.
+        steps: of each path.
+
+    Example:
+        >>> from helpers.zoo.classifiers import load_classifier
+        >>> classifier = load_classifier("random:squeezenet1_1")
+        >>> run = supports(classifier.model, steps=2).explain(torch.rand(1, 3, 64, 64), target=207)
+        >>> run.support().shape, run.gradient_evaluations
+        (torch.Size([1, 1, 64, 64]), tensor([9]))
+    """
+    straight = Straight(steps, "trapezoid")
+    references = [Blurred(), OwnMean()] if reference is None else [reference]
+    members = [NonlinearSaliency(model, Logit(), Input(reference=each), path=straight) for each in references]
+    if reference is None:
+        members.append(NonlinearSaliency(model, Logit(), Input(), path=ScaleSpace(steps)))
+    return AllDepths(members, layers, depths=2, at_input=False)
+
+
+def counterfactual(
+    model: nn.Module, decoder: Callable[[Tensor], Tensor], encoder: Callable[[Tensor], Tensor], rival: int
+) -> NonlinearSaliency:
+    """What would make it the other? The flow to the boundary with a rival class, in a decoder's coordinates.
+
+    The path changes the code of a decoder of the data, and so the image as images of its kind vary; what the code
+    does not hold of the image stays. `explain(...).endpoint` is the changed image, at the boundary unless another
+    level is asked for (a negative one: beyond it).
+
+    Args:
+        model: an image classifier, from pixel values in [0, 1], (N, C, H, W), to logits (N, K).
+        decoder, encoder: codes to images, and images to codes, as in `helpers.saliency.Decoder`.
+        rival: the other class.
+
+    Example:
+        >>> from helpers.zoo.datasets import mnist5k
+        >>> from helpers.zoo.decoders import digit_vae
+        >>> from helpers.zoo.networks import digit_net
+        >>> net, vae, digit = digit_net(), digit_vae(), mnist5k().test_inputs[:1]
+        >>> run = counterfactual(net, vae.decode, vae.encode, rival=6).explain(digit, target=0, level=-1.0)
+        >>> net(torch.cat([digit, run.endpoint])).argmax(1)
+        tensor([0, 6])
+    """
+    coordinates = Decoder(decoder, encoder, lower=0.0, upper=1.0)
+    return NonlinearSaliency(model, Margin(rival), coordinates, path=Flow(steps=16))
 
 
 def digits(model: nn.Module) -> "AtDepths":
