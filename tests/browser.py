@@ -37,6 +37,7 @@ CEILING = 1_800_000
 expect.set_options(timeout=CEILING)
 # in the page: whether the notebook's kernel answers
 CONNECTED = "jupyterapp.shell.currentWidget.sessionContext.session?.kernel?.connectionStatus === 'connected'"
+SHOWN = "jupyterapp.shell.currentWidget.context.model.toJSON()"  # in the page: the notebook, outputs and all
 # JupyterLab draws only the cells that are in view, and asks its makers for news: neither is what is tested.
 SETTINGS = {
     "notebook-extension/tracker": {"windowingMode": "none"},
@@ -91,11 +92,10 @@ class Lab:
 
     Attributes:
         url: of the server, without a slash at the end.
-        folder: where its notebooks lie.
     """
 
-    def __init__(self, url: str, folder: Path):
-        self.url, self.folder = url, folder
+    def __init__(self, url: str):
+        self.url = url
 
     def open(self, page: Page, notebook: str) -> None:
         """Show a notebook, kernel ready."""
@@ -107,17 +107,6 @@ class Lab:
         expect(page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")).to_be_visible()
         # A kernel that is just starting calls itself idle, and loses what it is asked.
         page.wait_for_function(CONNECTED, timeout=CEILING)
-
-    def saved_numbers(self, page: Page, notebook: str) -> dict:
-        """Save the notebook that is shown, and wait for the numbers that its last cells put on record."""
-        page.get_by_role("menuitem", name="File", exact=True).click()
-        page.get_by_text("Save Notebook", exact=True).click()
-        for _ in range(CEILING // 200):
-            found = recorded(nbformat.read(self.folder / notebook, as_version=4))
-            if found:
-                return found
-            page.wait_for_timeout(200)
-        raise AssertionError(f"{notebook}: no numbers on record after it was saved")
 
 
 @contextmanager
@@ -168,7 +157,7 @@ def jupyterlab(folder: Path, notebooks: dict[Path, dict]) -> Iterator[Lab]:
     url = f"http://127.0.0.1:{port}"
     try:
         _wait(url, server, log)
-        yield Lab(url, work)
+        yield Lab(url)
     finally:
         server.terminate()
         try:
@@ -186,6 +175,11 @@ def _wait(url: str, server: subprocess.Popen, log: Path) -> None:
         except OSError:
             time.sleep(0.5)
     raise RuntimeError(f"JupyterLab did not start:\n{log.read_text()[-3000:]}")
+
+
+def numbers(page: Page) -> dict:
+    """What the notebook that is shown has put on record."""
+    return recorded(nbformat.from_dict(page.evaluate(SHOWN)))
 
 
 def run_all(page: Page) -> None:

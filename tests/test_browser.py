@@ -100,7 +100,7 @@ def test_a_small_panel_is_run_and_moved(notebook, lab, page):
     heard = browser.listen(page)
     lab.open(page, f"{notebook}.ipynb")
     browser.run_all(page)
-    assert_recorded(notebook, lab.saved_numbers(page, f"{notebook}.ipynb"))
+    assert_recorded(notebook, browser.numbers(page))
     state, picture = page.locator("[data-state]"), page.locator(".widget-html img")
     expect(state).to_have_attribute("data-state", "ready")
     state.scroll_into_view_if_needed()
