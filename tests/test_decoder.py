@@ -210,7 +210,9 @@ def test_images_and_a_code_that_is_an_image(path):
 
 
 @pytest.mark.parametrize(
-    "reference", [0.3, random(NUMBERS), random(4, NUMBERS), lambda codes: codes.roll(1, 1)], ids=str
+    "reference",
+    [0.3, random(NUMBERS), random(4, NUMBERS), lambda codes: codes.roll(1, 1)],
+    ids=["number", "one code", "a code for each", "function of the codes"],
 )
 def test_references_are_codes(reference, inputs, net):
     saliency = NonlinearSaliency(net, coordinates=Decoder(bent, encode, reference), path=Straight(3))
