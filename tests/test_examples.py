@@ -13,6 +13,7 @@ from helpers import saliency
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted((ROOT / "docs" / "howto").glob("*.md"))
+USE = [ROOT / "docs" / "photograph.md"]
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -20,7 +21,7 @@ def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(encoding="utf-8"), re.M | re.S)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", PAGES + USE, ids=lambda page: page.stem)
 def test_the_example_of_a_how_to_page_prints_what_the_page_says(page):
     (code,), (wanted,) = blocks(page, "python"), blocks(page, "text")
     printed = io.StringIO()

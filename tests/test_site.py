@@ -69,7 +69,12 @@ def test_the_table_of_contents_has_every_notebook_in_order(pages):
     assert [link for link in links if link.startswith("notebooks/")] == [page_of(path) for path in NOTEBOOKS]
     others = {page_of(path) for folder in ("api", "howto") for path in (ROOT / "docs" / folder).glob("*.md")}
     assert len(others) == 8
-    assert others | {"docs/benches.html", "benchmarks/NOTES.html", "data/README.html"} <= set(links)
+    assert others | {
+        "docs/benches.html",
+        "docs/photograph.html",
+        "benchmarks/NOTES.html",
+        "data/README.html",
+    } <= set(links)
 
 
 def test_the_start_page_leads_to_the_notebooks_and_the_index_to_the_start_page(pages):
