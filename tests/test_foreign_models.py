@@ -371,6 +371,23 @@ def test_a_layer_whose_output_is_used_by_the_side_is_refused(images):
 # ---- compiled models ---------------------------------------------------------------------------------------
 
 
+@models
+def test_a_path_is_read_at_a_module_completely_or_what_is_missing_is_said(kind, images):
+    model, kept = built(kind), images.clone()
+    path = Straight(16, "trapezoid")
+    saliency = NonlinearSaliency(model, Logit(), Input(reference=0.5), path=path)
+    if kind == "HeadWithoutGradient":
+        with pytest.raises(ValueError, match="forward_func: expected an output that depends on the input"):
+            saliency.explain(images, 1, layers=[model.b])
+        return
+    run = saliency.explain(images, 1, layers=[model.b])
+    assert torch.equal(run.contribution, saliency.explain(images, 1).contribution)
+    assert torch.equal(images, kept)
+    change = run.score_end - run.score_start
+    missing = run.layer_completeness_error[:, 0].abs() / change.abs()
+    assert (missing < 0.1).all() or all("does not go through" in reason for reason in run.reason)
+
+
 def test_a_compiled_model_has_the_map_of_the_model(images):
     conv = nn.Sequential(
         nn.Conv2d(CHANNELS, 6, 3),
@@ -393,6 +410,9 @@ def test_a_compiled_model_has_the_map_of_the_model(images):
         assert torch.allclose(found, wanted)
     preset, plain = (presets.photographs(model) for model in (compiled, conv))
     assert [type(m.coordinates) for m in preset.member(images).members] == [Input, Layer]
+    assert torch.allclose(preset.attribute(images, 1), plain.attribute(images, 1))
+    preset, plain = (presets.supports(model, steps=2) for model in (compiled, conv))
+    assert len(preset.read_at(images)) == 2
     assert torch.allclose(preset.attribute(images, 1), plain.attribute(images, 1))
 
 
@@ -501,6 +521,7 @@ EXPLAINERS = {
     "mean": lambda net: Mean([NonlinearSaliency(net, Logit(), Input(reference=0.0), path=Straight(2))]),
     "digits": presets.digits,
     "photographs": presets.photographs,
+    "supports": lambda net: presets.supports(net, steps=2),
 }
 
 

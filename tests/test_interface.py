@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from helpers.saliency import (
+    AllDepths,
     Decoder,
     Explanation,
     Flow,
@@ -19,6 +20,7 @@ from helpers.saliency import (
     NonlinearSaliency,
     OwnNoise,
     Removal,
+    ScaleSpace,
     Softmax,
     Straight,
     StraightTangent,
@@ -60,6 +62,7 @@ def members(net) -> dict:
         "mean": Mean([straight, straight.replace(path=StraightTangent())]),
         "geometric mean": GeometricMean([straight, straight.replace(coordinates=Layer(net[1], towards))]),
         "at depths": presets.AtDepths(net, reference=0.0, competitors=2),
+        "all depths": AllDepths([straight, straight.replace(path=ScaleSpace(3))], [net[1]], at_input=True),
     }
 
 
