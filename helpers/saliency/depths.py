@@ -8,9 +8,9 @@ import torch
 from captum.attr import GradientAttribution
 from captum.log import log_usage
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
 
 from helpers.checks import require_count, require_images, require_width, warn_caller
+from helpers.saliency.cells import enlarging_matrix
 from helpers.saliency.conductance import checked_layers
 from helpers.saliency.coordinates import Layer
 from helpers.saliency.explanation import Explanation, MeanExplanation
@@ -219,20 +219,11 @@ def enlarged(contributions: Tensor, size: Sequence[int]) -> Tensor:
             f"{tuple(size)}; got one that returns {tuple(contributions.shape)}."
         )
     total, maps = contributions.flatten(1).sum(1), maps.sum(1, keepdim=True)
-    rows, columns = (
-        _enlarging(small, large, maps) for small, large in zip(maps.shape[2:], size, strict=True)
-    )
-    large = rows @ maps @ columns.T
+    rows, columns = (enlarging_matrix(*each).to(maps) for each in zip(maps.shape[2:], size, strict=True))
+    # columns that sum to 1 keep the sum
+    large = (rows / rows.sum(0)) @ maps @ (columns / columns.sum(0)).T
     rest = (total - maps.flatten(1).sum(1)) / (size[0] * size[1])
     return large + per(rest, large)
-
-
-def _enlarging(small: int, large: int, like: Tensor) -> Tensor:
-    """Bilinear enlargement of a signal, (large, small), each of whose columns sums to 1."""
-    matrix = interpolate(torch.eye(small, dtype=like.dtype, device=like.device)[None], large, mode="linear")[
-        0
-    ].T
-    return matrix / matrix.sum(0)
 
 
 def _lost(record: Explanation) -> Tensor:
