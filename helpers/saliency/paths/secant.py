@@ -13,6 +13,12 @@ from helpers.saliency.journey import VANISHING, Journey, per
 from helpers.saliency.paths.base import Path, along_chord
 
 NO_SECANT = "no secant found: the chord and its mean gradient do not settle on one direction"
+# stages in which the level moves from the start to its goal, chords that an iteration takes into account, and the
+# mismatch below which the level moves on
+STAGES, DEPTH, CLOSE = 4, 6, 0.3
+# weight of the ridge in the acceleration's least squares, and to how many bits its steps are rounded: without it,
+# where the iteration does not settle, it would carry a difference in the last bit (another batch) to the first
+RIDGE, BITS = 1e-6, 12
 
 
 @dataclass(frozen=True)
@@ -21,13 +27,15 @@ class Secant(Path):
 
     d = (l - F(0)) M g / (g . M g), where g is the mean gradient along the chord from 0 to d. Then the chord
     reaches the level, and g explains the finite change as the gradient explains an infinitesimal one. Found by
-    fixed-point iteration, followed in the level from the tangent's branch. It may cease to exist, or the
-    iteration may not settle: the record then says so. No bounds.
+    fixed-point iteration with Anderson's acceleration (Walker & Ni 2011, doi 10.1137/10078356X), followed in the
+    level from the tangent's branch. It may cease to exist, or the iteration may not settle: the record then says
+    so. No bounds.
 
     Args:
-        iterations: fixed-point iterations; the first half also moves the level from the start to its goal.
-        nodes: gradient evaluations per iteration (Gauss-Legendre quadrature along the chord), and once more
-            for the contributions where the coordinates are curved (midpoint rule).
+        iterations: fixed-point iterations, at most; the first few also move the level from the start to its goal.
+        nodes: gradient evaluations per iteration (Gauss-Legendre quadrature along the chord), and once more for the
+            contributions where the chord was not yet at the level and its length is adjusted (at kinks, or with few
+            nodes), or where the coordinates are curved (midpoint rule).
 
     Example:
         >>> import torch
@@ -57,36 +65,44 @@ class Secant(Path):
 
     def walk(self, journey: Journey) -> None:
         goal = journey.level - journey.start
-        following = max(self.iterations // 2, 1)
+        stages = min(STAGES, max(self.iterations // 2, 1))
+        stage = torch.ones_like(goal)
         here = journey.here()
-        chords, step = torch.zeros_like(journey.u), torch.zeros_like(journey.u)
-        mismatch, size = torch.zeros_like(journey.u), torch.full_like(goal, torch.inf)
-        damping = torch.ones_like(goal)
-        chords[here.rows] = self._asked(journey, here.rows, here.gradient, goal[here.rows] / following)
-        for iteration in journey.progress(range(1, self.iterations + 1)):
-            base, gradient, rows = self._mean_gradient(journey, chords)
-            asked = self._asked(journey, rows, gradient, goal[rows] * min((iteration + 1) / following, 1))
-            off = asked - chords[rows]
-            off_size = off.flatten(1).norm(dim=1) / asked.flatten(1).norm(dim=1)
-            if iteration > following:
-                settled = off_size <= torch.finfo(off.dtype).eps ** 0.6
-                self._arrive(journey, rows[settled], asked[settled], base[settled])
-                damping[rows] = torch.where(off_size < size[rows], damping[rows], damping[rows] / 2)
-                move = extrapolated(off, mismatch[rows], step[rows]) * per(damping[rows], off)
-            else:
-                move = off
-            chords[rows] += move
-            mismatch[rows], step[rows], size[rows] = off, move, off_size
-        base, _, rows = self._mean_gradient(journey, chords)
-        journey.stop(rows, NO_SECANT, failed=True)
-        self._arrive(journey, rows, chords[rows], base)
-
-    def _mean_gradient(self, journey: Journey, chords: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Mean gradients along the chords of the examples on their way: base, (n, 1 + R, *B), gradient, (n, *S).
-
-        The third are the examples' numbers.
-        """
+        known = Asked(journey.u)
+        rows, slope = self._per_unit(journey, here.rows, here.gradient)
+        # a chord of length 0 has the gradient at the input for its mean
+        known.note(rows, torch.zeros_like(slope), slope)
+        chords = torch.zeros_like(journey.u)
+        chords[rows] = known.settled_for(rows, goal[rows] / stages)
+        for _ in journey.progress(range(self.iterations)):
+            base, gradient, rows = self._mean_gradient(journey, self._spread(journey, chords))
+            kept, slope = self._per_unit(journey, rows, gradient)
+            base, rows = base[torch.isin(rows, kept)], kept
+            known.note(rows, chords[rows], slope)
+            asked = slope * per(goal[rows] * stage[rows] / stages, slope)
+            off = (asked - chords[rows]).flatten(1).norm(dim=1) / asked.flatten(1).norm(dim=1)
+            settled = (off <= torch.finfo(off.dtype).eps ** 0.6) & (stage[rows] == stages)
+            self._arrive(journey, rows[settled], self._spread(journey, asked[settled]), base[settled])
+            stage[rows] = torch.where(off < CLOSE, stage[rows] + 1, stage[rows]).clamp_max(stages)
+            rows = journey.active
+            chords[rows] = known.settled_for(rows, goal[rows] * stage[rows] / stages)
         rows = journey.active
+        journey.stop(rows, NO_SECANT, failed=True)
+        self._arrive(journey, rows, self._spread(journey, chords[rows]))
+
+    @staticmethod
+    def _spread(journey: Journey, chords: Tensor) -> Tensor:
+        """The displacements d = K v of chords v, which are what the iteration works with."""
+        return journey.geometry.apply(chords)
+
+    def _mean_gradient(
+        self, journey: Journey, chords: Tensor, rows: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean gradients along the chords, (N, *S), of those examples: base, (n, 1 + R, *B), gradient, (n, *S).
+
+        The third are the examples' numbers; rows None: those on their way.
+        """
+        rows = journey.active if rows is None else rows
         base, gradient = torch.zeros_like(journey.contribution), torch.zeros_like(journey.u)
         places, weights = np.polynomial.legendre.leggauss(self.nodes)
         for place, weight in zip((places + 1) / 2, weights / 2, strict=True):
@@ -96,32 +112,42 @@ class Secant(Path):
             gradient[rows] += slope.gradient * weight
         return base[rows], gradient[rows], rows
 
-    def _asked(self, journey: Journey, rows: Tensor, gradient: Tensor, rise: Tensor) -> Tensor:
-        """The chord that mean gradients ask for, to raise the score by that much: (n, *S)."""
+    def _per_unit(self, journey: Journey, rows: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        """The chords v that mean gradients, (n, *S), ask for, per unit that the score is to rise, with the rows."""
         half = journey.geometry.adjoint(gradient)
         squared = half.flatten(1).square().sum(1)
         flat = squared <= torch.finfo(squared.dtype).tiny
         journey.stop(rows[flat], VANISHING, failed=True)
-        return journey.geometry.apply(half * per(rise / squared.masked_fill(flat, torch.inf), half))
+        return rows[~flat], half[~flat] / per(squared[~flat], half)
 
-    def _arrive(self, journey: Journey, rows: Tensor, chord: Tensor, base: Tensor) -> None:
-        """End on the chord, at the place near its end where the score is exactly at the level."""
+    def _arrive(self, journey: Journey, rows: Tensor, chord: Tensor, base: Tensor | None = None) -> None:
+        """End on the chord, (n, *S), at the place near its end where the score is exactly at the level.
+
+        base: the mean gradients along the chord, where known.
+        """
         if not len(rows):
             return
         score = journey.values(rows, chord)
         off = (score - journey.level[rows]).abs() > journey.tolerance[rows]
+        chords = torch.zeros_like(journey.u)
+        chords[rows] = chord
+        journey.stop(rows, NO_SECANT)
         if off.any():
             # quadrature across kinks is not exact: the chord keeps its direction, and its length is adjusted
-            chord[off] *= per(self._length(journey, rows[off], chord[off]), chord)
+            chords[rows[off]] *= per(self._length(journey, rows[off], chord[off]), chord)
             score[off] = torch.nan
         if journey.chart.curved:
             # straight in the coordinates is not straight in what the model reads: node by node
-            chords = torch.zeros_like(journey.u)
-            chords[rows] = chord
             along_chord(journey, rows, chords, self.nodes)
-        else:
-            journey.advance(rows, chord, base, torch.ones_like(score), score)
-        journey.stop(rows, NO_SECANT)
+            return
+        missing = off if base is not None else torch.ones_like(off)
+        if missing.any():
+            base = torch.zeros_like(journey.contribution[rows]) if base is None else base.clone()
+            fresh, _, found = self._mean_gradient(journey, chords, rows[missing])
+            base[torch.isin(rows, found)] = fresh
+            known = ~missing | torch.isin(rows, found)
+            rows, base, score = rows[known], base[known], score[known]
+        journey.advance(rows, chords[rows], base, torch.ones_like(score), score)
 
     def _length(self, journey: Journey, rows: Tensor, chord: Tensor) -> Tensor:
         """By what factor near 1 the chords, (n, *S), reach the level exactly; 1 where there is none."""
@@ -137,20 +163,49 @@ class Secant(Path):
         return factor
 
 
-def extrapolated(off: Tensor, previous: Tensor, step: Tensor) -> Tensor:
-    """The next step of a fixed-point iteration: its mismatch, corrected by how the last step changed it.
+class Asked:
+    """The last chords of N examples and what their mean gradients asked for: Anderson's acceleration.
 
-    Anderson's acceleration of depth 1 (Walker & Ni 2011, doi 10.1137/10078356X): off, previous: the mismatch
-    now and before the last step, (n, *S).
+    The chord looked for is asked for by its own mean gradient. The mismatch is taken for linear in the differences
+    of the known chords, the newest corrected by that, and moved by at most the length of what it asks for. What is
+    asked for is kept per unit of the score, so that the same chords serve when the level moves.
 
     Example:
         >>> import torch
-        >>> previous, step = torch.tensor([[1.0]]), torch.tensor([[1.0]])  # x -> x / 2 + 1, from 0 to 1
-        >>> extrapolated(torch.tensor([[0.5]]), previous, step)  # from 1 to the fixed point 2
-        tensor([[1.]])
+        >>> known, rows = Asked(torch.zeros(1, 1)), torch.tensor([0])
+        >>> for chord in (0.0, 1.0):  # v asks for v / 2 + 1
+        ...     known.note(rows, torch.tensor([[chord]]), torch.tensor([[chord / 2 + 1]]))
+        >>> known.settled_for(rows, rise=torch.tensor([1.0]))
+        tensor([[2.]])
     """
-    turn = off - previous
-    weight = (off * turn).flatten(1).sum(1) / turn.flatten(1).square().sum(1).clamp_min(
-        torch.finfo(off.dtype).tiny
-    )
-    return off - per(weight.clamp(-1, 1), off) * (step + turn)
+
+    def __init__(self, like: Tensor):
+        self._chords = like.new_zeros(len(like), DEPTH, *like.shape[1:]).flatten(2)
+        self._slopes = torch.zeros_like(self._chords)
+        self._count = torch.zeros(len(like), dtype=torch.long, device=like.device)
+
+    def note(self, rows: Tensor, chords: Tensor, slopes: Tensor) -> None:
+        """Chords of these examples, and what they ask for per unit of the score, both (n, *S)."""
+        for kept, newest in ((self._chords, chords), (self._slopes, slopes)):
+            kept[rows] = torch.cat([newest.flatten(1)[:, None], kept[rows, :-1]], 1)
+        self._count[rows] += 1
+        self._shape = chords.shape[1:]
+
+    def settled_for(self, rows: Tensor, rise: Tensor) -> Tensor:
+        """The chords, (n, *S), that would ask for themselves, when the score is to rise by that much, (n,)."""
+        chords, asked = self._chords[rows], self._slopes[rows] * rise[:, None, None]
+        off = asked - chords
+        turns, moves = off[:, :1] - off[:, 1:], asked[:, :1] - asked[:, 1:]
+        known = torch.arange(1, DEPTH, device=rows.device) < self._count[rows, None]
+        size = turns.norm(dim=2)
+        scale = torch.where(known & (size > 0), 1 / size, 0)[:, :, None]
+        turns, moves = (turns * scale).double(), moves * scale
+        gram = turns @ turns.mT
+        ridge = RIDGE * torch.eye(DEPTH - 1, dtype=gram.dtype, device=gram.device)
+        weights = torch.linalg.solve(gram + ridge, turns @ off[:, 0, :, None].double())
+        step = off[:, 0] - (moves * weights.to(moves)).sum(1)
+        size, most = step.norm(dim=1), asked[:, 0].norm(dim=1)
+        step = step * (most / size.clamp_min(torch.finfo(size.dtype).tiny)).clamp_max(1)[:, None]
+        unit = torch.ldexp(torch.ones_like(most), torch.frexp(step.abs().amax(1)).exponent - BITS)[:, None]
+        step = torch.where(unit > 0, (step / unit).round() * unit, 0)
+        return (chords[:, 0] + step).reshape(-1, *self._shape)
