@@ -356,9 +356,9 @@ def minimise(
         >>> import torch
         >>> model, inputs = torch.nn.Linear(1, 1), torch.tensor([[-1.0], [1.0]])
         >>> errors = lambda chosen, generator: (model(inputs[chosen]) - 2 * inputs[chosen]).square().mean()
-        >>> _ = minimise(model, errors, examples=2, epochs=100, learning_rate=0.1, show_progress=False)
-        >>> model(inputs).round(decimals=1).tolist()  # it has learnt to double
-        [[-2.0], [2.0]]
+        >>> _ = minimise(model, errors, examples=2, epochs=200, learning_rate=0.1, show_progress=False)
+        >>> bool((model(inputs) - 2 * inputs).abs().max() < 0.1)  # it has learnt to double
+        True
     """
     if epochs < 1 or batch_size < 1:
         raise ValueError(
