@@ -467,7 +467,7 @@ def path_of(choice: Choice) -> Path:
 
     Example:
         >>> path_of(Choice(path="straight", steps=8))
-        Straight(steps=8)
+        Straight(steps=8, rule='midpoint')
     """
     return PATHS[choice.path](*(() if choice.path == "tangent" else (choice.steps,)))
 
