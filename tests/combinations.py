@@ -11,6 +11,7 @@ from helpers.saliency import (
     Euclidean,
     Flow,
     Geometry,
+    Horizon,
     Input,
     Nearest,
     NonlinearSaliency,
@@ -37,7 +38,8 @@ class Combination:
     def name(self) -> str:
         parts = (self.path, self.coordinates, self.geometry)
         bounds = "-bounds" if isinstance(self.coordinates, Input) and self.coordinates.bounded else ""
-        return "-".join(type(part).__name__ for part in parts) + bounds
+        upwards = "-up" if getattr(self.path, "up", False) else ""
+        return "-".join(type(part).__name__ for part in parts) + bounds + upwards
 
     @property
     def all_the_way(self) -> bool:
@@ -51,6 +53,10 @@ class Combination:
     def mixes(self) -> bool:
         """Whether u is not one number for each feature."""
         return isinstance(self.coordinates, Decoder)
+
+    def chart(self, inputs):
+        """The coordinates, bound to inputs, in which the path is walked."""
+        return self.path.course(self.coordinates.chart(inputs, None))
 
     def saliency(self, model, score, **options) -> NonlinearSaliency:
         return NonlinearSaliency(
@@ -77,12 +83,13 @@ GEOMETRIES = (Euclidean(), SCALED, COVARIANCE)
 
 TANGENT, STRAIGHT, FLOW, SECANT = Tangent(), Straight(steps=24), Flow(steps=12), Secant(32, 12)
 NEAREST = Nearest(iterations=24, starts=1, nodes=12)
+HORIZONS = (Horizon(12, 3), Horizon(12, 2, share=0.25), Horizon(12, 3, up=True))
 
 COMBINATIONS = [
     *(Combination(path, FREE, g) for path in (TANGENT, STRAIGHT, FLOW, SECANT, NEAREST) for g in GEOMETRIES),
     *(Combination(path, BOXED, g) for path in (TANGENT, STRAIGHT, FLOW) for g in GEOMETRIES),
     *(Combination(NEAREST, BOXED, g) for g in (Euclidean(), SCALED)),
-    *(Combination(path, REMOVAL, Euclidean()) for path in (TANGENT, STRAIGHT, FLOW)),
+    *(Combination(path, REMOVAL, Euclidean()) for path in (TANGENT, STRAIGHT, FLOW, *HORIZONS)),
 ]
 
 # a decoder whose code has as many numbers as there are features, so that the geometries fit; it leaves a rest
@@ -106,6 +113,8 @@ REFUSED = [
     Combination(FLOW, Removal(REFERENCE, cells=2), SCALED),
     *(Combination(SECANT, coordinates, Euclidean()) for coordinates in (BOXED, REMOVAL)),
     Combination(NEAREST, REMOVAL, Euclidean()),
+    *(Combination(HORIZONS[0], coordinates, Euclidean()) for coordinates in (Input(), FREE, BOXED, LINEAR)),
+    Combination(HORIZONS[0], REMOVAL, SCALED),
     Combination(NEAREST, BOXED, COVARIANCE),
     *(Combination(FLOW, REMOVAL, geometry) for geometry in (SCALED, COVARIANCE)),
 ]

@@ -16,6 +16,7 @@ from helpers.saliency import (
     Drop,
     Euclidean,
     Flow,
+    Horizon,
     Input,
     Layer,
     Logit,
@@ -85,7 +86,8 @@ def choices(rng, shape, model):
     coordinates = rng.choice([Input(lower, upper, reference), *removals, Layer(model.first), decoder])
     matrix = torch.eye(features, dtype=torch.float64) + 0.2
     geometries = [Euclidean(), Euclidean(), Scaled(torch.tensor(1.5)), Covariance(matrix), Smooth(1.0)]
-    path = rng.choice([Tangent(), Straight(5), Flow(4), Secant(5, 2), Nearest(4, 2, 2)])
+    horizons = [Horizon(3, 2), Horizon(2, 1, 0.3), Horizon(3, 2, up=True)]
+    path = rng.choice([Tangent(), Straight(5), Flow(4), Secant(5, 2), Nearest(4, 2, 2), *horizons])
     score = rng.choice([LogOdds(), Margin(), Logit(), LogProbability(), lambda outputs: outputs[:, 0]])
     level = rng.choice(
         [None, Boundary(), Drop(0.5), Drop(-2.0), Value(0.1), Share(0.5), Drop(1e6), Drop(1e-9)]
@@ -98,6 +100,7 @@ DOCUMENTED = (
     "leads to a reference", "takes no bounds", "looks in all directions", "needs a geometry", "made for features",
     "has no meaning for Logit", "the coordinates have none", "expected image coordinates", "broadcasts to the",
     "for coordinates of shape", "expected images of shape",
+    "takes evidence away",
 )  # fmt: skip
 
 
@@ -152,7 +155,7 @@ def check_record(saliency, record, x, describe):
     lower, upper = getattr(saliency.coordinates, "lower", None), getattr(saliency.coordinates, "upper", None)
     assert lower is None or (record.endpoint >= lower - 1e-9).all(), describe
     assert upper is None or (record.endpoint <= upper + 1e-9).all(), describe
-    chart = saliency.coordinates.chart(x, None)
+    chart = saliency.path.course(saliency.coordinates.chart(x, None))
     rows = torch.arange(len(x))
     assert torch.allclose(record.endpoint, chart.point(record.displacement, rows)), describe
 

@@ -16,6 +16,7 @@ from helpers.saliency.means import GeometricMean, Mean, fitted, normalised
 from helpers.saliency.method import NonlinearSaliency
 from helpers.saliency.paths import (
     Flow,
+    Horizon,
     Nearest,
     Path,
     ScaleSpace,
@@ -47,6 +48,7 @@ __all__ = [
     "Flow",
     "GeometricMean",
     "Geometry",
+    "Horizon",
     "Input",
     "Largest",
     "Layer",

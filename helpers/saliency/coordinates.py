@@ -41,6 +41,7 @@ class Chart:
     lower, upper: bounds on u, shape (N, *S), or None.
     reference: the point "without the evidence", shape (N, *B), or None.
     removes: whether u counts evidence that is taken away.
+    restores: whether u counts evidence that is given back, from the reference on.
 
     A chart that is curved, not affine, defines `point` and `pull` alone, and says so by `curved`.
 
@@ -59,6 +60,7 @@ class Chart:
     upper: Tensor | None = None
     reference: Tensor | None = None
     removes: bool = False
+    restores: bool = False
 
     curved = False
 
@@ -132,6 +134,10 @@ class RemovalChart(Chart):
     @property
     def direction(self) -> Tensor:
         return self.origin.new_ones(()).expand(self.shape)
+
+    def reversed(self) -> "RemovalChart":
+        """The same way back: u = 0 is the reference, and u counts what is restored of the input."""
+        return replace(self, origin=self.origin + self.gap, gap=-self.gap, removes=False, restores=True)
 
     def push(self, u: Tensor, rows: Tensor) -> Tensor:
         return u * taken(self.gap, rows)

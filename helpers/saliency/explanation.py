@@ -34,8 +34,11 @@ class Explanation:
         where it is cut there) with and without a backward pass, (N,); a gradient of a competitor's score
         counts as one.
     head_evaluations: passes through what comes before the layer, (N,); 0 without a layer.
-    direction: +1 where the score was to rise, -1 where it was to fall or to go all the way to the reference.
+    direction: +1 where the score was to rise, -1 where it was to fall or to go all the way to the reference
+        (+1 where all the way from it).
     removes: whether the coordinates count evidence that is taken away.
+    restores: whether the path led from the reference to the input: u then counts what is restored, score_start is
+        the reference's, and "to the reference" means to the input.
     competitors: the competing classes, (N, R), and
     competing_contributions: their scores' contributions along the same path, (N, R, *B); None if not asked for.
     layer_contributions: what the activations of each module that was read added to the score along the path,
@@ -79,6 +82,7 @@ class Explanation:
     head_evaluations: Tensor
     direction: Tensor
     removes: bool = False
+    restores: bool = False
     competitors: Tensor | None = None
     competing_contributions: Tensor | None = None
     layer_contributions: tuple[Tensor, ...] | None = None
@@ -98,7 +102,8 @@ class Explanation:
     def support(self, readout: "str | Callable[[Explanation], Tensor] | None" = None) -> Tensor:
         """One readout with the common sign: positive = supports the score; without a name what `attribute` returns.
 
-        Where evidence is removed, what it takes with it counts as support, whether the score falls or rises.
+        Where evidence is removed, what it takes with it counts as support, whether the score falls or rises; where
+        it is restored, what it adds.
         Elsewhere contributions and displacements are counted along `direction`: on the way down what is
         taken away is support, on the way up what has to be added.
 
@@ -155,7 +160,9 @@ class Explanation:
         return tuple(self._as_support(values) for values in self.competing_layer_contributions)
 
     def _as_support(self, contribution: Tensor) -> Tensor:
-        return -contribution if self.removes else contribution * per(self.direction, contribution)
+        if self.removes or self.restores:
+            return -contribution if self.removes else contribution
+        return contribution * per(self.direction, contribution)
 
 
 @dataclass(frozen=True)
@@ -233,7 +240,7 @@ def explanation_of(
     chart, evaluate = journey.chart, journey.evaluate
     every = torch.arange(journey.examples, device=journey.u.device)
     mean_gradient = journey.mean_gradient()
-    falls = -torch.ones_like(journey.start)
+    whole_way = torch.full_like(journey.start, 1.0 if chart.restores else -1.0)
     points, scores = journey.trace() or (None, None)
     contribution = journey.contribution[:, 0]
     inside = journey.layer_contributions()
@@ -259,8 +266,9 @@ def explanation_of(
         gradient_evaluations=evaluate.gradient_evaluations,
         forward_evaluations=evaluate.forward_evaluations,
         head_evaluations=chart.forward.head_evaluations.to(journey.u.device),
-        direction=falls if all_the_way else (journey.level - journey.start).sign(),
+        direction=whole_way if all_the_way else (journey.level - journey.start).sign(),
         removes=chart.removes,
+        restores=chart.restores,
         competitors=rivals,
         competing_contributions=None if rivals is None else journey.contribution[:, 1:],
         **_read_at_layers(inside, gone, rivals is not None),

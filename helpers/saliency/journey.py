@@ -176,17 +176,23 @@ class Journey:
         """The score alone at u, shape (n,)."""
         return self.evaluate(rows, u, with_gradient=False)[0] if len(rows) else self.start[:0]
 
-    def steepest(self, slope: Slope) -> tuple[Slope, Tensor, Tensor]:
+    def steepest(self, slope: Slope, away: Tensor | None = None) -> tuple[Slope, Tensor, Tensor]:
         """The velocity P M P G / (G . P M P G): steepest in the geometry, at unit rate of the score.
 
         P keeps the coordinates that are free to move towards the level: those at a bound that the velocity
         would leave are dropped, until none is. Examples without a direction are stopped.
 
+        Args:
+            away: without a level: +1 where the score is to rise, -1 where it is to fall, (n,). Examples without a
+                direction are then left out and not stopped.
+
         Returns:
             The slope of the examples that have a direction; the velocity, (n, *S), with G . velocity = 1;
             its size in the geometry, (n,).
         """
-        away = (self.level[slope.rows] - self.start[slope.rows]).sign()
+        stops = away is None
+        if away is None:
+            away = (self.level[slope.rows] - self.start[slope.rows]).sign()
         gradient, rows = slope.gradient, slope.rows
         free = torch.ones_like(gradient, dtype=torch.bool)
         velocity, squared = self._climb(gradient, free)
@@ -199,8 +205,9 @@ class Journey:
         flat = squared <= torch.finfo(squared.dtype).tiny
         if flat.any():
             at_bounds = flat & (~free).flatten(1).any(1) & (gradient != 0).flatten(1).any(1)
-            self.stop(rows[at_bounds], BLOCKED, failed=True)
-            self.stop(rows[flat & ~at_bounds], VANISHING, failed=True)
+            if stops:
+                self.stop(rows[at_bounds], BLOCKED, failed=True)
+                self.stop(rows[flat & ~at_bounds], VANISHING, failed=True)
             velocity, squared, slope = velocity[~flat], squared[~flat], slope.keep(~flat)
         return slope, velocity / per(squared, velocity), squared.rsqrt()
 
@@ -405,7 +412,8 @@ class Journey:
                 "Give one, for example Input(reference=0.0)."
             )
         reference = self.values(self._all, self.chart.direction)
-        self.remark(self._all[reference > self.start], RISE)
+        if not self.chart.restores:
+            self.remark(self._all[reference > self.start], RISE)
         return reference
 
 

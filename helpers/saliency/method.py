@@ -248,7 +248,7 @@ class NonlinearSaliency(GradientAttribution):
         given = (inputs, target, additional_forward_args, internal_batch_size, tokens)
         for batch in batches(self.forward_func, *given):
             rivals = None if competitors is None else competing_classes(competitors, batch)
-            chart = self.coordinates.chart(batch.inputs, batch.forward)
+            chart = self.path.course(self.coordinates.chart(batch.inputs, batch.forward))
             self.geometry.check(chart.shape[1:])
             draws = self._draws(chart) if draws is None else draws
             wanted = [batch.target] if rivals is None else [batch.target, *rivals.T]

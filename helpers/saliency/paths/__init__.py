@@ -6,6 +6,7 @@ A path is a frozen dataclass with one method, `walk`, which drives a `Journey`. 
 
 from helpers.saliency.paths.base import Path, first_crossing
 from helpers.saliency.paths.flow import Flow
+from helpers.saliency.paths.horizon import Horizon
 from helpers.saliency.paths.nearest import Nearest
 from helpers.saliency.paths.scale_space import ScaleSpace
 from helpers.saliency.paths.secant import Secant
@@ -14,6 +15,7 @@ from helpers.saliency.paths.tangent import Tangent
 
 __all__ = [
     "Flow",
+    "Horizon",
     "Nearest",
     "Path",
     "ScaleSpace",

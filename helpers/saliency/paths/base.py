@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from helpers.saliency.coordinates import Coordinates
+from helpers.saliency.coordinates import Chart, Coordinates
 from helpers.saliency.geometries import Geometry
 from helpers.saliency.journey import Journey, Slope
 from helpers.saliency.levels import Boundary, Level
@@ -36,6 +36,10 @@ class Path:
     def walk(self, journey: Journey) -> None:
         """Take every active example of the journey to its level, or stop it with a reason."""
         raise NotImplementedError
+
+    def course(self, chart: Chart) -> Chart:
+        """The chart that the path is walked in: the coordinates' own, unless it goes the other way."""
+        return chart
 
     def check(self, coordinates: Coordinates, geometry: Geometry) -> None:
         """Raises ValueError where the path cannot be walked in these coordinates and geometry."""
