@@ -10,6 +10,7 @@ from torch import nn
 from helpers.saliency import (
     Drop,
     Flow,
+    Horizon,
     Input,
     Layer,
     Logit,
@@ -57,6 +58,8 @@ PATHS = {
     "scale space": (ScaleSpace(8, 3.0), Input()),
     "flow": (Flow(8), Input()),
     "flow in bounds": (Flow(8), Removal(0.0)),
+    "horizon": (Horizon(16), Removal(0.0)),
+    "horizon up": (Horizon(24, up=True), Removal(0.0)),
     "nearest": (Nearest(nodes=8), Input()),
     "secant": (Secant(64), Input()),
 }
@@ -83,7 +86,7 @@ def test_contributions_are_complete_at_every_depth(name):
     assert found.layer_contributions[2][:, [0, 2]].abs().max() == 0
     torch.testing.assert_close(found.layer_contributions[2][:, 1], change, rtol=1e-9, atol=1e-12)
     for support, contribution in zip(found.layer_support(), found.layer_contributions, strict=True):
-        assert torch.equal(support, -contribution)
+        assert torch.equal(support, contribution if name == "horizon up" else -contribution)
 
 
 @pytest.mark.parametrize("name", ["straight", "straight, trapezoid", "removal", "scale space"])

@@ -167,7 +167,7 @@ class AllDepths(GradientAttribution):
         maps = torch.stack([self._maps(record, images) for record in records]).mean(0)
         weights = self._weights(maps)
         signed = (maps * weights[..., None, None]).sum(1, keepdim=True)
-        lost = torch.stack([_lost(record) for record in records]).mean(0)
+        lost = torch.stack([record.total_support() for record in records]).mean(0)
         error = signed.flatten(1).sum(1) - lost
         return DepthsExplanation(records, signed.clamp_min(0), maps, weights, signed, error)
 
@@ -224,9 +224,3 @@ def enlarged(contributions: Tensor, size: Sequence[int]) -> Tensor:
     large = (rows / rows.sum(0)) @ maps @ (columns / columns.sum(0)).T
     rest = (total - maps.flatten(1).sum(1)) / (size[0] * size[1])
     return large + per(rest, large)
-
-
-def _lost(record: Explanation) -> Tensor:
-    """What the score lost, (N,), with the sign of the record's support."""
-    gone = record.score_end - record.score_start
-    return -gone if record.removes else gone * record.direction

@@ -159,6 +159,10 @@ class Explanation:
             )
         return tuple(self._as_support(values) for values in self.competing_layer_contributions)
 
+    def total_support(self) -> Tensor:
+        """What the support by contributions sums to, but for the completeness error, (N,)."""
+        return self._as_support(self.score_end - self.score_start)
+
     def _as_support(self, contribution: Tensor) -> Tensor:
         if self.removes or self.restores:
             return -contribution if self.removes else contribution
