@@ -22,7 +22,7 @@ class Horizon(Path):
     Each step has the velocity of `Flow`, P M P g / (g . M P g), but g is the mean gradient over the next `share`
     of the way to the reference, at u + (1 - u) * share * t. With a small share it is the local gradient: `Flow`
     (by Euler's rule); with share=1 the first g is the mean gradient of `Straight`, that of Integrated Gradients
-    (Sundararajan, Taly & Yan 2017, arXiv 1703.01365). Its nearest relative is iGOS (Qi, Khorram & Li 2019, arXiv
+    (Sundararajan, Taly & Yan 2017, arXiv 1703.01365). Its nearest relative is I-GOS (Qi, Khorram & Li 2019, arXiv
     1905.00954), which descends along the integrated gradient, with a penalty on the mask in place of a level.
     For coordinates that remove evidence.
 
