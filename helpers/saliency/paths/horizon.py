@@ -22,16 +22,17 @@ class Horizon(Path):
     Each step has the velocity of `Flow`, P M P g / (g . M P g), but g is the mean gradient over the next `share`
     of the way to the reference, at u + (1 - u) * share * t. With a small share it is the local gradient: `Flow`
     (by Euler's rule); with share=1 the first g is the mean gradient of `Straight`, that of Integrated Gradients
-    (Sundararajan, Taly & Yan 2017, arXiv 1703.01365). Its nearest relative is iGOS (Qi, Khorram & Li 2019, arXiv
+    (Sundararajan, Taly & Yan 2017, arXiv 1703.01365). Its nearest relative is I-GOS (Qi, Khorram & Li 2019, arXiv
     1905.00954), which descends along the integrated gradient, with a penalty on the mask in place of a level.
     For coordinates that remove evidence.
 
-    Without a level each step changes u by the same sum, the number of coordinates / steps: in proportion to the
-    velocity, up to their bound, and none comes back. The path ends where no coordinate that is left helps; the
-    reason says so, unless it is at the reference. To help is to bring the score towards that of the reference.
-    With a level the steps are equal ones of the score, as those of `Flow`; where what is ahead is not what is
-    near, so that the level has not been reached after them, equal sums follow. The step that passes the level
-    ends on it, by a root search on its chord.
+    Without a level each step changes u by the same sum, 1 / steps of what is there to change in the coordinates
+    that help at the start (by more only where what helps later could not all be changed in twice as many steps):
+    in proportion to the velocity, up to their bound, and none comes back. The path ends where no coordinate that
+    is left helps; the reason says so, unless it is at the reference. To help is to bring the score towards that
+    of the reference. With a level the steps are equal ones of the score, as those of `Flow`; where what is ahead
+    is not what is near, so that the level has not been reached after them, equal sums follow. The step that
+    passes the level ends on it, by a root search on its chord.
 
     Contributions are those of the steps that are taken, by the trapezoid rule: the gradients at their ends,
     besides those ahead. So completeness_error falls as 1 / steps^2 on smooth scores, as 1 / steps on kinks.
@@ -61,7 +62,7 @@ class Horizon(Path):
         (tensor(1.), tensor([1.]))
         >>> upwards = saliency.replace(path=Horizon(up=True)).explain(inputs)
         >>> upwards.displacement, upwards.score_end  # with the first, no more of the second is needed
-        (tensor([[1.0000, 0.5000, 0.0000]]), tensor([1.]))
+        (tensor([[1.0000, 0.2500, 0.0000]]), tensor([1.]))
         >>> upwards.support().round(decimals=2)
         tensor([[0.9300, 0.0700, 0.0000]])
     """
@@ -100,7 +101,7 @@ class Horizon(Path):
     def walk(self, journey: Journey) -> None:
         to_level = journey.level is not None
         away = (journey.level - journey.start).sign() if to_level else self._towards_reference(journey)
-        here = journey.here()
+        here, quota = journey.here(), torch.zeros_like(journey.start)
         for step in journey.progress(range(2 * self.steps)):
             here = self._ahead(journey, here)
             if not len(here.rows):
@@ -108,7 +109,7 @@ class Horizon(Path):
             if to_level and step < self.steps:
                 here, end, length = self._by_score(journey, here, step)
             else:
-                here, end, length = self._by_sum(journey, here, away)
+                here, end, length = self._by_sum(journey, here, away, quota, 2 * self.steps - step)
             here = self._move(journey, here, end, length)
         if not to_level:
             journey.remark(here.rows, UNFINISHED)
@@ -144,8 +145,13 @@ class Horizon(Path):
         end = journey.chart.clip(here.u + velocity * per(rise, velocity), rows)
         return here, end, rise.abs() * pace
 
-    def _by_sum(self, journey: Journey, here: Slope, away: Tensor) -> tuple[Slope, Tensor, Tensor]:
-        """A step that changes the sum of u by its share, as far as any coordinate helps; else as `_by_score`."""
+    def _by_sum(
+        self, journey: Journey, here: Slope, away: Tensor, quota: Tensor, steps_left: int
+    ) -> tuple[Slope, Tensor, Tensor]:
+        """A step that changes the sum of u by its quota, as far as any coordinate helps; returns as `_by_score`.
+
+        quota: (N,); 0 before an example's first such step, which sets it.
+        """
         before = here.rows
         here, velocity, pace = journey.steepest(here, away[here.rows])
         velocity = (velocity * per(away[here.rows], velocity)).clamp_min(0)
@@ -157,9 +163,12 @@ class Horizon(Path):
         journey.stop(ended, BLOCKED, failed=journey.level is not None)
         upper = taken(journey.chart.upper, here.rows)
         left = upper - here.u
-        share = torch.full_like(pace, left[:1].numel() / self.steps)
+        helping = (left * (velocity > 0)).flatten(1).sum(1)
+        planned = quota[here.rows]
+        quota[here.rows] = planned = planned.where(planned > 0, helping / self.steps)
+        share = planned.maximum(helping / steps_left)
         # what round-off leaves over is no step
-        share = share.where(share * (1 + 1e-4) < left.flatten(1).sum(1), torch.inf)
+        share = share.where(share * (1 + 1e-4) < helping, torch.inf)
         size = velocity.flatten(1).sum(1)
         rate = velocity / per(size, velocity)
         time, _ = clipped_ray(torch.ones_like(rate), rate, share, None, left)
