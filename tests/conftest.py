@@ -32,6 +32,9 @@ def pytest_collection_modifyitems(items):
     place = {name: number for number, name in enumerate(SLOW)}
     items.sort(key=lambda item: place.get(item.path.name, len(SLOW)))
     for item in items:
+        if " at 0x" in item.nodeid:
+            # it differs from process to process, and tests side by side need the same names
+            raise pytest.UsageError(f"{item.nodeid}: a test's name holds an address; give its parameters ids")
         if isinstance(item, IPyNbCell):
             # nbval's five seconds between a cell's end and its output are short on a busy machine
             item.output_timeout = item.config.option.nbval_cell_timeout

@@ -224,7 +224,9 @@ def test_wrong_numbers_are_told_in_words(words):
 
 
 @pytest.mark.parametrize(
-    "coordinates", [Input(), Input(reference=0.0), Decoder(lambda z: z, lambda x: x, 0.0)], ids=repr
+    "coordinates",
+    [Input(), Input(reference=0.0), Decoder(lambda z: z, lambda x: x, 0.0)],
+    ids=["input", "input with a reference", "decoder"],
 )
 def test_coordinates_that_remove_nothing_are_refused_before_the_first_step(coordinates, net):
     with pytest.raises(ValueError, match=r"removes none\. Use Removal\(reference\)"):
