@@ -16,7 +16,13 @@ from PIL import Image
 
 from helpers.measure.grids import assemble
 from helpers.zoo.classifiers import LITE0_WEIGHTS
-from helpers.zoo.networks import DIGIT_NET_FILE, DIGIT_NET_SHA256
+from helpers.zoo.decoders import DIGIT_VAE_FILE, DIGIT_VAE_SHA256
+from helpers.zoo.networks import (
+    DIGIT_NET_FILE,
+    DIGIT_NET_SHA256,
+    DIGIT_WITNESS_FILE,
+    DIGIT_WITNESS_SHA256,
+)
 from helpers.zoo.photographs import (
     BUNDLED,
     Bundled,
@@ -441,8 +447,12 @@ def test_the_readme_lists_the_photographs_as_they_are():
 def test_the_readme_lists_the_models_as_they_are():
     pattern = r"\| (\S+, )?`(\S+\.pth?)` \| (\d+) \| `([0-9a-f]{64})` \|"
     rows = {path: (int(size), sha256) for _, path, size, sha256 in re.findall(pattern, README)}
-    lite0 = bundled_content(LITE0_WEIGHTS)
+    own = {
+        DIGIT_NET_FILE: DIGIT_NET_SHA256,
+        DIGIT_WITNESS_FILE: DIGIT_WITNESS_SHA256,
+        DIGIT_VAE_FILE: DIGIT_VAE_SHA256,
+    }
     assert rows == {
-        LITE0_WEIGHTS.path: (len(lite0), LITE0_WEIGHTS.sha256),
-        DIGIT_NET_FILE.name: (DIGIT_NET_FILE.stat().st_size, DIGIT_NET_SHA256),
+        LITE0_WEIGHTS.path: (len(bundled_content(LITE0_WEIGHTS)), LITE0_WEIGHTS.sha256),
+        **{file.name: (file.stat().st_size, sha256) for file, sha256 in own.items()},
     }
