@@ -5,15 +5,14 @@ at that module, complete at every depth through which the whole score passes; al
 conductance (Dhamdhere, Sundararajan & Yan 2018, arXiv 1805.12233). All depths come from the same passes.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-from helpers.saliency.cut import eager, hooked
+from helpers.saliency.cut import watched
 
 
 @dataclass(frozen=True)
@@ -120,33 +119,6 @@ def checked_layers(layers) -> tuple[nn.Module, ...]:
     if len(set(modules)) < len(modules):
         raise ValueError("layers: expected each module once; one is there twice.")
     return modules
-
-
-@contextmanager
-def watched(layers: Sequence[nn.Module]) -> Iterator[list[list[Tensor]]]:
-    """The outputs of these modules in the passes inside, one list per module.
-
-    Example:
-        >>> layer = nn.ReLU()
-        >>> with watched([layer]) as outputs:
-        ...     nn.Sequential(layer)(torch.tensor([[-1.0, 2.0]]))
-        tensor([[0., 2.]])
-        >>> outputs
-        [[tensor([[0., 2.]])]]
-    """
-    outputs: list[list[Tensor]] = [[] for _ in layers]
-    with ExitStack() as stack:
-        if layers:
-            stack.enter_context(eager())
-        for module, seen in zip(layers, outputs, strict=True):
-
-            def note(_, __, output, seen=seen):
-                seen.append(output)
-                # what follows may work in place: it gets a copy, and what was seen stays
-                return output.clone() if isinstance(output, Tensor) else None
-
-            stack.enter_context(hooked(module, note))
-        yield outputs
 
 
 def only_outputs(layers: Sequence[nn.Module], outputs: Sequence[Sequence], examples: int) -> list[Tensor]:

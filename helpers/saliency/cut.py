@@ -7,8 +7,8 @@ modes, hooks or plain attributes change.
 """
 
 import inspect
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
@@ -105,14 +105,7 @@ def recorded(forward: Forward, module: nn.Module, inputs: Tensor, rows: Tensor) 
         >>> outputs.shape, activations.shape
         (torch.Size([1, 4]), torch.Size([1, 3]))
     """
-    seen = []
-
-    def note(module, arguments, output):
-        seen.append(output)
-        # what follows may work in place: it gets a copy, and what was seen stays
-        return output.clone() if isinstance(output, Tensor) else None
-
-    with eager(), hooked(module, note):
+    with watched([module]) as (seen,):
         outputs = forward(inputs, rows)
     if len(seen) != 1:
         times = "is not used by the model" if not seen else f"is called {len(seen)} times in one pass"
@@ -185,6 +178,34 @@ def hooked(module: nn.Module, hook: Callable) -> Iterator[None]:
         yield
     finally:
         handle.remove()
+
+
+@contextmanager
+def watched(layers: Sequence[nn.Module]) -> Iterator[list[list[Tensor]]]:
+    """The outputs of these modules in the passes inside, one list per module.
+
+    Example:
+        >>> import torch
+        >>> layer = nn.ReLU()
+        >>> with watched([layer]) as outputs:
+        ...     nn.Sequential(layer)(torch.tensor([[-1.0, 2.0]]))
+        tensor([[0., 2.]])
+        >>> outputs
+        [[tensor([[0., 2.]])]]
+    """
+    outputs: list[list[Tensor]] = [[] for _ in layers]
+    with ExitStack() as stack:
+        if layers:
+            stack.enter_context(eager())
+        for module, seen in zip(layers, outputs, strict=True):
+
+            def note(_, __, output, seen=seen):
+                seen.append(output)
+                # what follows may work in place: it gets a copy, and what was seen stays
+                return output.clone() if isinstance(output, Tensor) else None
+
+            stack.enter_context(hooked(module, note))
+        yield outputs
 
 
 def one_tensor(output, module: nn.Module) -> Tensor:

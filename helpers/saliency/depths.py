@@ -1,11 +1,9 @@
 """Paths in the input, read at the input and at several depths, as one map that keeps its units."""
 
 from collections.abc import Sequence
-from copy import copy
 from dataclasses import dataclass
 
 import torch
-from captum.attr import GradientAttribution
 from captum.log import log_usage
 from torch import Tensor, nn
 
@@ -18,6 +16,7 @@ from helpers.saliency.inputs import checked_inputs
 from helpers.saliency.journey import per
 from helpers.saliency.layers import as_maps, stages
 from helpers.saliency.levels import Level
+from helpers.saliency.means import OfMembers
 from helpers.saliency.method import NonlinearSaliency
 from helpers.saliency.smoothing import gaussian_blur
 
@@ -38,7 +37,7 @@ class DepthsExplanation(MeanExplanation):
     completeness_error: Tensor
 
 
-class AllDepths(GradientAttribution):
+class AllDepths(OfMembers):
     """Paths in the input, read at the input and at the last modules of several resolutions, as one map.
 
     A fine depth says where and is noisy, a coarse one says what and is blurred; all of them account for the same
@@ -84,11 +83,8 @@ class AllDepths(GradientAttribution):
         smoothing: float = 1 / 28,
         balanced: bool = True,
     ):
-        if not members:
-            raise ValueError("AllDepths(members): expected at least one NonlinearSaliency; got none.")
+        super().__init__(members, "AllDepths")
         for member in members:
-            if not isinstance(member, NonlinearSaliency):
-                raise TypeError(f"AllDepths(members): expected NonlinearSaliency objects; got {member!r}.")
             if isinstance(member.coordinates, Layer):
                 raise ValueError(
                     "AllDepths(members): expected members that change the input; got one in Layer coordinates. Use "
@@ -96,21 +92,10 @@ class AllDepths(GradientAttribution):
                 )
         require_count("AllDepths(depths)", depths)
         require_width("AllDepths(smoothing)", smoothing)
-        super().__init__(members[0].forward_func)
-        self.members, self.depths, self.smoothing = tuple(members), depths, smoothing
+        self.depths, self.smoothing = depths, smoothing
         self.layers = None if layers is None else checked_layers(layers)
         self.at_input, self.balanced = at_input, balanced
         self._found: dict[tuple[int, ...], tuple[nn.Module, ...]] = {}
-
-    def replace(self, **choices) -> "AllDepths":
-        """The same of the members' twins, which differ in the named choices alone.
-
-        Raises:
-            TypeError, ValueError: as `NonlinearSaliency.replace`.
-        """
-        twin = copy(self)
-        twin.members = tuple(member.replace(**choices) for member in self.members)
-        return twin
 
     def read_at(self, inputs: Tensor) -> tuple[nn.Module, ...]:
         """The modules that are read for images of that size, (N, C, H, W)."""

@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from helpers.saliency.conductance import State, changes_along, only_outputs, watched
+from helpers.saliency.conductance import State, changes_along, only_outputs
 from helpers.saliency.coordinates import Chart
+from helpers.saliency.cut import watched
 from helpers.saliency.layers import passes_by
 from helpers.saliency.model import column_count
 

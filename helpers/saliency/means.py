@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from copy import copy
+from typing import Self
 
 import torch
 from captum.attr import GradientAttribution
@@ -16,7 +17,44 @@ from helpers.saliency.levels import Level
 from helpers.saliency.method import NonlinearSaliency
 
 
-class Mean(GradientAttribution):
+class OfMembers(GradientAttribution):
+    """What combines the maps of several members on one model.
+
+    Args:
+        members: `NonlinearSaliency` objects on the same model.
+        name: of the class, for errors.
+
+    Raises:
+        ValueError: no member.
+        TypeError: something else among them.
+
+    Example:
+        >>> saliency = OfMembers([NonlinearSaliency(lambda x: x)])
+        >>> saliency.replace(noise=0.5).members[0].noise
+        0.5
+    """
+
+    def __init__(self, members: Sequence[NonlinearSaliency], name: str = "Mean"):
+        if not members:
+            raise ValueError(f"{name}(members): expected at least one NonlinearSaliency; got none.")
+        for member in members:
+            if not isinstance(member, NonlinearSaliency):
+                raise TypeError(f"{name}(members): expected NonlinearSaliency objects; got {member!r}.")
+        super().__init__(members[0].forward_func)
+        self.members = tuple(members)
+
+    def replace(self, **choices) -> Self:
+        """The same of the members' twins, which differ in the named choices alone.
+
+        Raises:
+            TypeError, ValueError: as `NonlinearSaliency.replace`.
+        """
+        twin = copy(self)
+        twin.members = tuple(member.replace(**choices) for member in self.members)
+        return twin
+
+
+class Mean(OfMembers):
     """The mean of the normalised maps of several members.
 
     Every map is divided by its mean magnitude, so that no member outweighs the others by its units. Maps of
@@ -37,15 +75,6 @@ class Mean(GradientAttribution):
         >>> mean.attribute(torch.tensor([[1.0, 2.0]]), target=1).round(decimals=3)
         tensor([[0.4000, 1.6000]])
     """
-
-    def __init__(self, members: Sequence[NonlinearSaliency]):
-        if not members:
-            raise ValueError("Mean(members): expected at least one NonlinearSaliency; got none.")
-        for member in members:
-            if not isinstance(member, NonlinearSaliency):
-                raise TypeError(f"Mean(members): expected NonlinearSaliency objects; got {member!r}.")
-        super().__init__(members[0].forward_func)
-        self.members = tuple(members)
 
     @log_usage()
     def attribute(
@@ -79,16 +108,6 @@ class Mean(GradientAttribution):
     def combine(self, maps: Tensor) -> Tensor:
         """One map of the members' normalised maps, stacked in dimension 0."""
         return maps.mean(0)
-
-    def replace(self, **choices) -> "Mean":
-        """The mean of the members' twins, which differ in the named choices alone.
-
-        Raises:
-            TypeError, ValueError: as `NonlinearSaliency.replace`.
-        """
-        twin = copy(self)
-        twin.members = tuple(member.replace(**choices) for member in self.members)
-        return twin
 
     def explain(
         self,

@@ -68,8 +68,16 @@ def walk_nodes(journey: Journey, steps: int, place: Callable[[Tensor, int], Tens
         there: Slope = journey.look(here.rows, place(here.rows, step))
         here = here.only(there.rows)
         length = (there.u - here.u).flatten(1).norm(dim=1)
-        journey.advance(there.rows, there.u, (here.base + there.base) / 2, length, there.value, there)
+        by_trapezoid(journey, here, there, length)
         here = there
+
+
+def by_trapezoid(journey: Journey, here: Slope, there: Slope, length: Tensor) -> None:
+    """Advance from one place to another, of the same examples, with the mean of the gradients at both.
+
+    length: of the step in the geometry, (n,).
+    """
+    journey.advance(there.rows, there.u, (here.base + there.base) / 2, length, there.value, there)
 
 
 def first_crossing(

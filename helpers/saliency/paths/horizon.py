@@ -9,7 +9,7 @@ from helpers.checks import require_count
 from helpers.saliency.coordinates import Chart, Coordinates, taken
 from helpers.saliency.geometries import Geometry
 from helpers.saliency.journey import BLOCKED, JUMP, NOT_FINITE, Journey, Slope, per
-from helpers.saliency.paths.base import Path, clipped_ray
+from helpers.saliency.paths.base import Path, by_trapezoid, clipped_ray
 
 NO_HELP = "no coordinate that is left helps: the path ends before the reference"
 UNFINISHED = "step budget spent before the end of the way: allow more steps"
@@ -187,19 +187,15 @@ class Horizon(Path):
             level = journey.level[there.rows]
             arrived = (there.value - level).abs() <= journey.tolerance[there.rows]
             passed = ~arrived & ((there.value - level) * (here.value - level) < 0)
-        by_trapezoid(journey, here.keep(~passed), there.keep(~passed), length[~passed])
+        if not passed.all():
+            by_trapezoid(journey, here.keep(~passed), there.keep(~passed), length[~passed])
         journey.stop(there.rows[arrived])
         if passed.any():
             start, full, rows = here.u[passed], there.u[passed], there.rows[passed]
             part = journey.crossing(rows, start, full, start.new_tensor([0.0, 1.0]).expand(len(rows), 2))
             last = journey.look(rows, start + per(part, start) * (full - start))
             length = (length[passed] * part)[torch.isin(rows, last.rows)]
-            by_trapezoid(journey, here.only(last.rows), last, length)
+            if len(last.rows):
+                by_trapezoid(journey, here.only(last.rows), last, length)
             journey.stop(last.rows, JUMP)
         return there.keep(~(arrived | passed))
-
-
-def by_trapezoid(journey: Journey, here: Slope, there: Slope, length: Tensor) -> None:
-    """Advance from one place to another with the mean of the gradients at both."""
-    if len(there.rows):
-        journey.advance(there.rows, there.u, (here.base + there.base) / 2, length, there.value, there)
