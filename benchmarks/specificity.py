@@ -21,6 +21,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from benchmarks.common import HERE, write_table, write_whole
+from helpers.lessons.scoreboard import at_input_and_depth
 from helpers.measure.cost import measured
 from helpers.measure.grids import (
     CENTRE,
@@ -49,14 +50,7 @@ from helpers.measure.peers import (
     SquaredGradient,
 )
 from helpers.measure.statistics import compare, summarise
-from helpers.saliency import (
-    Blurred,
-    GeometricMean,
-    Logit,
-    LogOdds,
-    StraightTangent,
-    presets,
-)
+from helpers.saliency import Blurred, GeometricMean, Logit, LogOdds, StraightTangent
 from helpers.zoo.classifiers import load_classifier
 from helpers.zoo.datasets import mnist5k
 from helpers.zoo.networks import digit_net
@@ -88,8 +82,9 @@ class Task:
     contenders: Mapping[str, Mapping[str, object]]
 
 
-def ours_of(ours, at_input, at_depth) -> dict[str, dict]:
+def ours_of(ours: GeometricMean) -> dict[str, dict]:
     """The frozen preset, its two members alone, and what is linear or not contrasted in its place."""
+    at_input, at_depth = ours.members
     linear = [member.replace(path=StraightTangent()) for member in (at_input, at_depth)]
     return {
         OURS: {"": ours},
@@ -140,9 +135,8 @@ def digits(choosing: int, reporting: int) -> Task:
     """Handwritten digits, the small network."""
     split, model = mnist5k(), digit_net()
     images, targets = split.test_inputs, split.test_targets
-    ours = presets.digits(model)
     grids = make_grids(images, targets, model, choosing, part="choosing")
-    at_input, at_depth = ours.member(grids.images[:1]).members
+    ours = at_input_and_depth(model, grids.images[:1], 0.0, (0.2, 0.9), competitors=5)
     return Task(
         "digits",
         "MNIST-5k test digits, 28 px a cell",
@@ -152,8 +146,8 @@ def digits(choosing: int, reporting: int) -> Task:
         square=1,
         widths=(0, 1, 2, 3, 4, 6),
         contenders={
-            **ours_of(ours, at_input, at_depth),
-            **peers_of(model, at_depth.coordinates.module, 0.0, (0.1, 0.3), (6, 10)),
+            **ours_of(ours),
+            **peers_of(model, ours.members[1].coordinates.module, 0.0, (0.1, 0.3), (6, 10)),
             **controls_of(model, (2, 4)),
         },
     )
@@ -184,12 +178,11 @@ def photographs(
         name, labelled = "photographs", photo_folder(folder)
         images = torch.stack([load_photo(path, side).image for path, _ in labelled])
     targets = torch.tensor([target for _, target in labelled])
-    ours = presets.photographs(model)
     grids = [
         make_grids(images, targets, model, count, confidence, part=part)
         for part, count in (("choosing", choosing), ("reporting", reporting))
     ]
-    at_input, at_depth = ours.member(grids[0].images[:1]).members
+    ours = at_input_and_depth(model, grids[0].images[:1], Blurred(), (0.6875, 0.9375), competitors=8)
     return Task(
         name,
         f"photographs, {side} px a cell",
@@ -198,8 +191,8 @@ def photographs(
         square=8,
         widths=(0, 8, 16, 32, 48),
         contenders={
-            **ours_of(ours, at_input, at_depth),
-            **peers_of(model, at_depth.coordinates.module, Blurred(24.0), (0.1,), (64,)),
+            **ours_of(ours),
+            **peers_of(model, ours.members[1].coordinates.module, Blurred(24.0), (0.1,), (64,)),
             **controls_of(model, (16,)),
         },
     )

@@ -17,9 +17,11 @@ from helpers.saliency import (
     NonlinearSaliency,
     Removal,
     ScaleSpace,
+    Softmax,
     Straight,
     StraightTangent,
     enlarged,
+    gaussian_blur,
     stages,
 )
 from helpers.zoo.datasets import mnist5k
@@ -94,6 +96,34 @@ def test_named_modules_are_read_and_no_other():
     torch.testing.assert_close(run.depth_maps[:, 1:], enlarged(run.members[0].layer_support()[0], (28, 28)))
 
 
+def test_a_contrast_is_made_at_every_depth_after_the_mean_over_the_members():
+    contrast, width = Softmax(3, width=1.5, temperature=0.5), 2.0
+    members = [straight(readout=contrast), straight(reference=0.5, readout=contrast)]
+    run = AllDepths(members, smoothing=width / 28, **EVERY).explain(DIGITS, CLASSES)
+    for depth in range(4):
+        every = []
+        for record in run.members:
+            own, others = record.support("contribution")[:, None], record.competing_support()
+            if depth:
+                own = record.layer_support()[depth - 1][:, None]
+                others = record.competing_layer_support()[depth - 1]
+            each = torch.cat([own, others], 1)
+            every.append(torch.cat([enlarged(maps, (28, 28)) for maps in each.unbind(1)], 1))
+        smooth = gaussian_blur(gaussian_blur(sum(every) / 2, width), 1.5)
+        wanted = contrast.compare(smooth[:, :1], smooth[:, 1:, None])
+        torch.testing.assert_close(run.depth_maps[:, depth : depth + 1], wanted)
+    assert run.gradient_evaluations.tolist() == [2 * 9 * 4] * 3
+    # what the class itself contributes adds up, whatever the contrast leaves of it
+    plain = AllDepths([member.replace(readout="contribution") for member in members], **EVERY)
+    lost = plain.explain(DIGITS, CLASSES).depth_maps.sum((2, 3))
+    change = torch.stack([member.score_start - member.score_end for member in run.members]).mean(0)
+    torch.testing.assert_close((lost * run.weights).sum(1), change + run.completeness_error)
+    torch.testing.assert_close(
+        run.support()[:1],
+        AllDepths(members, smoothing=width / 28, **EVERY).attribute(DIGITS[:1], CLASSES[:1]),
+    )
+
+
 def test_a_transformer_is_read_at_its_tokens():
     torch.manual_seed(0)
     vit = VisionTransformer(28, 7, 3, 2, 32, 64, num_classes=10).double().eval()
@@ -141,6 +171,11 @@ def test_every_class_of_an_image_shares_one_scale():
             lambda: AllDepths([NonlinearSaliency(NET, coordinates=Layer(NET.features[2]))]),
             ValueError,
             "members that change the input",
+        ),
+        (
+            lambda: AllDepths([straight(), straight(readout=Softmax(3))]),
+            ValueError,
+            r"AllDepths\(members\): expected one contrast, or none",
         ),
         (lambda: AllDepths([straight()], depths=0), ValueError, r"AllDepths\(depths\)"),
         (lambda: AllDepths([straight()], smoothing=-1.0), ValueError, r"AllDepths\(smoothing\)"),

@@ -243,18 +243,18 @@ def test_the_map_at_the_input_is_that_of_autograd(kind, coordinates, images):
 
 
 @models
-@pytest.mark.parametrize("preset", [presets.photographs, presets.digits])
-def test_presets_have_a_map_at_the_last_block(kind, preset, images):
+@pytest.mark.parametrize("preset", [presets.supports, presets.contrasts])
+def test_presets_are_read_at_the_last_block(kind, preset, images):
     model, kept = built(kind), images.clone()
-    saliency = preset(model)
+    saliency = preset(model, steps=2)
     if kind == "HeadWithoutGradient":
         with pytest.raises(ValueError, match="forward_func: expected an output that depends on the input"):
             saliency.attribute(images, 1)
         return
     run = saliency.explain(images, 1)
-    assert len(run.members) == 2
+    assert len(run.members) == (3 if preset is presets.supports else 2)
     # of the last, something passes by
-    assert saliency.member(images).members[1].coordinates.module is (model.a if kind == "Skips" else model.b)
+    assert saliency.read_at(images)[-1] is (model.a if kind == "Skips" else model.b)
     assert torch.allclose(run.members[1].score_start, model(images.clone())[:, 1], rtol=1e-9)
     assert torch.isfinite(run.support()).all()
     assert torch.equal(images, kept)
@@ -408,9 +408,6 @@ def test_a_compiled_model_has_the_map_of_the_model(images):
             for model in (compiled, conv)
         )
         assert torch.allclose(found, wanted)
-    preset, plain = (presets.photographs(model) for model in (compiled, conv))
-    assert [type(m.coordinates) for m in preset.member(images).members] == [Input, Layer]
-    assert torch.allclose(preset.attribute(images, 1), plain.attribute(images, 1))
     preset, plain = (presets.supports(model, steps=2) for model in (compiled, conv))
     assert len(preset.read_at(images)) == 2
     assert torch.allclose(preset.attribute(images, 1), plain.attribute(images, 1))
@@ -519,9 +516,8 @@ EXPLAINERS = {
     ),
     "removal": lambda net: NonlinearSaliency(net, Logit(), Removal(0.0), path=Straight(2)),
     "mean": lambda net: Mean([NonlinearSaliency(net, Logit(), Input(reference=0.0), path=Straight(2))]),
-    "digits": presets.digits,
-    "photographs": presets.photographs,
     "supports": lambda net: presets.supports(net, steps=2),
+    "contrasts": lambda net: presets.contrasts(net, rivals=2),
 }
 
 

@@ -61,7 +61,7 @@ def members(net) -> dict:
         "layer": straight.replace(coordinates=Layer(net[1], towards)),
         "mean": Mean([straight, straight.replace(path=StraightTangent())]),
         "geometric mean": GeometricMean([straight, straight.replace(coordinates=Layer(net[1], towards))]),
-        "at depths": presets.AtDepths(net, reference=0.0, competitors=2),
+        "contrasts": presets.contrasts(net, rivals=2, reference=0.0, layers=[net[1]]),
         "all depths": AllDepths([straight, straight.replace(path=ScaleSpace(3))], [net[1]], at_input=True),
     }
 
@@ -177,7 +177,7 @@ def test_a_twin_of_a_mean_keeps_its_kind(net, images):
 def test_warnings_point_to_the_callers_line(how, kind):
     net = digit_net().train()
     member = NonlinearSaliency(net, Logit(), Input(reference=0.0), path=Straight(1))
-    methods = {"member": member, "mean": Mean([member]), "preset": presets.digits(net)}
+    methods = {"member": member, "mean": Mean([member]), "preset": presets.contrasts(net)}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         getattr(methods[kind], how)(torch.rand(2, 1, 28, 28), 3)

@@ -5,7 +5,7 @@ import torch
 import torchvision
 from torch import nn
 
-from helpers.saliency import Layer, NonlinearSaliency, blocks, fitted, presets, stages
+from helpers.saliency import Layer, NonlinearSaliency, blocks, presets, stages
 from helpers.saliency.layers import as_maps
 
 # architecture: side of the image in px, number of blocks, the last of each resolution
@@ -81,23 +81,19 @@ def small_vit() -> nn.Module:
 )
 def test_presets_explain_the_last_layer_that_counts(build, side):
     model, images = build(), torch.rand(2, 3, side, side)
-    preset = presets.photographs(model)
+    preset = presets.contrasts(model, rivals=2, steps=1)
     run = preset.explain(images, [1, 2])
     assert run.support().shape == (2, 1, side, side)
-    at_input, deep = preset.member(images).members
-    assert isinstance(deep.coordinates, Layer)
-    assert deep.coordinates.module is stages(model, images[:1])[-1]
-    deeper = fitted(run.members[1].support(), images)
-    assert deeper.shape == (2, 1, side, side)
-    assert (deeper.flatten(1).std(1) > 0).all()
+    assert preset.read_at(images)[-1] is stages(model, images[:1])[-1]
+    assert (run.depth_maps[:, -1].flatten(1).std(1) > 0).all()
 
 
 def test_a_network_without_maps_is_explained_at_its_input_and_says_so():
     model, images = nn.Sequential(nn.Flatten(), nn.Linear(48, 4)), torch.rand(1, 3, 4, 4)
     with pytest.warns(
-        UserWarning, match="model: Sequential has no layer that returns feature maps or tokens"
+        UserWarning, match="model: Sequential has no module that is known to return feature maps or tokens"
     ) as caught:
-        assert presets.photographs(model).attribute(images, 1).shape == (1, 1, 4, 4)
+        assert presets.contrasts(model).attribute(images, 1).shape == (1, 1, 4, 4)
     assert caught[0].filename == __file__
 
 

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-import torchvision
 from captum.attr import InputXGradient, NoiseTunnel, visualization
 from captum.metrics import infidelity, sensitivity_max
 from torch import nn
@@ -30,7 +29,6 @@ from helpers.saliency import (
     presets,
     reduce,
 )
-from helpers.saliency.presets import AtDepths
 from helpers.zoo.networks import with_normalisation
 
 
@@ -135,12 +133,13 @@ def test_the_highest_other_classes_compete(net, images):
     for row, target in enumerate([0, 1, 2]):
         others = [c for c in logits[row].argsort(descending=True).tolist() if c != target]
         assert record.competitors[row].tolist() == others[:2]
+    every = saliency.explain(images, 0, competitors=9).competitors  # all three, where there are no more
+    assert every.sort(1).values.tolist() == [[1, 2, 3]] * 3
 
 
 @pytest.mark.parametrize(
     ("competitors", "error", "words"),
     [
-        (4, ValueError, "at most 3 other classes; got 4"),
         (0, ValueError, "competitors: expected an integer of at least 1"),
         ([1, 2], ValueError, "classes other than the target"),
         ([7], ValueError, r"in \[0, 4\); got 7"),
@@ -281,35 +280,6 @@ def test_the_tabular_preset(images):
     assert record.contribution.shape == (4, 3)
     single = nn.Linear(3, 1).double()
     assert presets.tabular(single, torch.cov(data.T), Logit()).explain(data).converged.all()
-
-
-def test_the_digits_preset(images):
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(1, 10, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).double()
-    assert presets.digits(model).attribute(images, target=3).shape == images.shape
-
-
-def small_transformer(weights):
-    return torchvision.models.VisionTransformer(32, 8, 12, 2, 32, 64, num_classes=10)
-
-
-@pytest.mark.parametrize(
-    ("build", "size", "depths"),
-    [(torchvision.models.resnet18, 72, 2), (small_transformer, 32, 2)],
-)
-def test_the_photographs_preset_takes_any_classifier(build, size, depths):
-    torch.manual_seed(0)
-    model = with_normalisation(build(weights=None), [0.5] * 3, [0.25] * 3).eval()
-    preset = AtDepths(model, steps=1, competitors=1)
-    images = torch.rand(1, 3, size, size)
-    assert preset.attribute(images, target=3).shape == (1, 1, size, size)
-    assert len(preset.explain(images, target=3).members) == depths
-    with pytest.raises(ValueError, match=r"expected images of shape"):
-        presets.photographs(model).attribute(torch.rand(2, 5), target=0)
-    with pytest.raises(TypeError, match="expected a module"):
-        presets.photographs(lambda x: x)
-    with pytest.raises(ValueError, match=r"AtDepths\(depths\): expected an integer of at least 1; got 0"):
-        AtDepths(model, depths=0)
 
 
 def test_normalised_speaks_pixels():

@@ -10,7 +10,17 @@ from helpers.files import ROOT
 from helpers.measure.faithfulness import rank_agreement
 from helpers.measure.grids import cell_maps, grid_pointing, make_grids
 from helpers.measure.peers import standard_peers
-from helpers.saliency import presets
+from helpers.saliency import (
+    GeometricMean,
+    Input,
+    Layer,
+    Logit,
+    NonlinearSaliency,
+    Softmax,
+    Straight,
+    Stretch,
+    stages,
+)
 from helpers.show.style import COLOUR_MAPS, COLOURS, MARKERS, line_style, shared_legend, styled
 from helpers.zoo.datasets import mnist5k
 from helpers.zoo.networks import digit_net
@@ -119,6 +129,39 @@ def _that_cost(rows: pd.DataFrame, task: str, part: str) -> pd.DataFrame:
     return found[(found["part"] == part) & (found["work"] > 0)]
 
 
+def at_input_and_depth(model, image, reference, stretch, competitors: int) -> GeometricMean:
+    """The map of these tables: the geometric mean of a member at the input and one at the last block.
+
+    At the input the path goes to the reference, and a stretch of it counts; at the block it goes to "nothing is
+    active". Both are contrasted with the highest other classes. Every choice is one of
+    benchmarks/NOTES.md, 1 to 13.
+
+    Args:
+        model: an image classifier. image: one of the size that is to be explained, (1, C, H, W).
+        reference: of the member at the input. stretch: shares of the way. competitors: how many others.
+
+    Example:
+        >>> import torch
+        >>> net = digit_net()
+        >>> mean = at_input_and_depth(net, torch.zeros(1, 1, 28, 28), 0.0, (0.2, 0.9), competitors=5)
+        >>> [type(each.coordinates).__name__ for each in mean.members]
+        ['Input', 'Layer']
+    """
+    nothing, width = Input(reference=0.0), max(image.shape[2:]) / 14
+    places = [
+        (Input(reference=reference), Stretch(2, *stretch), width),
+        (Layer(stages(model, image)[-1], nothing, carried=False), Straight(2), 0.0),
+    ]
+    return GeometricMean(
+        [
+            NonlinearSaliency(
+                model, Logit(), place, path=path, readout=Softmax(competitors, smooth, temperature=0.25)
+            )
+            for place, path, smooth in places
+        ]
+    )
+
+
 def measured_anew(count: int, seed: int = 0, smoothing: float = 4.0) -> pd.Series:
     """Mean rank AUC of the digits' preset and of the standard peers on `count` new grids, the best first.
 
@@ -134,7 +177,8 @@ def measured_anew(count: int, seed: int = 0, smoothing: float = 4.0) -> pd.Serie
     """
     split, net = mnist5k(), digit_net()
     grids = make_grids(split.test_inputs, split.test_targets, net, count, seed=seed, part="reporting")
-    methods = {OURS: presets.digits(net), **standard_peers(net, net.features[-1], 0.0, window=10)}
+    ours = at_input_and_depth(net, grids.images[:1], 0.0, (0.2, 0.9), competitors=5)
+    methods = {OURS: ours, **standard_peers(net, net.features[-1], 0.0, window=10)}
     maps = {name: cell_maps(_call(method), grids) for name, method in methods.items()}
     scores = grid_pointing(maps, grids, 1, smoothing, seed=seed, show_progress=False)
     return scores.groupby("method")["rank_auc"].mean().sort_values(ascending=False)

@@ -5,6 +5,7 @@ at that module, complete at every depth through which the whole score passes; al
 conductance (Dhamdhere, Sundararajan & Yan 2018, arXiv 1805.12233). All depths come from the same passes.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -169,8 +170,11 @@ def changes_along(run, layers: Sequence[nn.Module], point: Tensor, change: Tenso
         [tensor([[3.]])]
     """
     with forward_ad.dual_level(), watched(layers) as outputs:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # torch's, of a function that it uses itself
+            dual = forward_ad.make_dual(point, change)
         try:
-            run(forward_ad.make_dual(point, change))
+            run(dual)
         except NotImplementedError as error:
             raise RuntimeError(
                 "layers: the tangent's changes at modules are forward-mode derivatives, and an operation of the "

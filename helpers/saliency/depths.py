@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from helpers.checks import require_count, require_images, require_width, warn_caller
 from helpers.saliency.cells import enlarging_matrix
 from helpers.saliency.conductance import checked_layers
+from helpers.saliency.contrasts import Contrast
 from helpers.saliency.coordinates import Layer
 from helpers.saliency.explanation import Explanation, MeanExplanation
 from helpers.saliency.inputs import checked_inputs
@@ -26,9 +27,10 @@ class DepthsExplanation(MeanExplanation):
     """What `AllDepths` found out, for N images.
 
     Beside the fields of `MeanExplanation`: depth_maps: the members' mean at the input and at each module, signed,
-    enlarged to the image, (N, D, H, W), in units of the score. weights: those of the depths, (N, D), sum 1.
-    signed: their weighted sum, (N, 1, H, W), of which `combined` is the positive part; it sums to what the score
-    lost on the paths, on average, up to completeness_error, (N,).
+    enlarged to the image, (N, D, H, W), in units of the score; with a contrast, what it leaves of them. weights:
+    those of the depths, (N, D), sum 1. signed: the weighted sum of the maps, (N, 1, H, W), of which `combined` is
+    the positive part; without a contrast it sums to what the score lost on the paths, on average, up to
+    completeness_error, (N,). With one, that error is the maps' before the contrast.
     """
 
     depth_maps: Tensor
@@ -46,20 +48,25 @@ class AllDepths(OfMembers):
     1, so the map is in units of the score, sums to what the score lost, and maps of several classes of one image
     can share one colour scale. `attribute` returns its positive part, which is taken last.
 
+    Members whose readout is a contrast (`helpers.saliency.Softmax`) are contrasted at every depth, after the mean
+    over the members and before the depths are added: what stays is the class's own.
+
     Args:
         members: `NonlinearSaliency` objects on the same model, in Input, Removal or Decoder coordinates.
         layers: the modules to read, fine to coarse. None: the last of each of the last `depths` resolutions,
             found in one pass at the first call for an image size.
         depths: how many of these.
         at_input: whether the input counts as well; where no module is found it does in any case.
-        smoothing: Gaussian smoothing of the map at the input, as a share of the image's larger side.
+        smoothing: Gaussian smoothing, as a share of the image's larger side, of the map at the input, and with a
+            contrast of all maps, before they are compared.
         balanced: whether the depths have a say of equal size: weights in inverse proportion to the sums of their
             positive parts, image by image. False: equal weights, with which a noisy depth, whose large
             contributions cancel, has more of a say.
 
     Raises:
         TypeError: something else than NonlinearSaliency objects, or modules.
-        ValueError: no member, members in Layer coordinates, or another argument that does not fit.
+        ValueError: no member, members in Layer coordinates or with unlike contrasts, or another argument that does
+            not fit.
 
     Example:
         >>> import torch
@@ -90,6 +97,10 @@ class AllDepths(OfMembers):
                     "AllDepths(members): expected members that change the input; got one in Layer coordinates. Use "
                     "Input, Removal or Decoder, and name the module in layers."
                 )
+        contrasts = [each.readout if isinstance(each.readout, Contrast) else None for each in members]
+        if any(each != contrasts[0] for each in contrasts):
+            raise ValueError(f"AllDepths(members): expected one contrast, or none; got {contrasts}.")
+        self.contrast = contrasts[0]
         require_count("AllDepths(depths)", depths)
         require_width("AllDepths(smoothing)", smoothing)
         self.depths, self.smoothing = depths, smoothing
@@ -149,23 +160,37 @@ class AllDepths(OfMembers):
         arguments = (target, level, additional_forward_args, internal_batch_size, show_progress, trace)
         layers = self.read_at(images)
         records = tuple(member.explain(images, *arguments, layers=layers) for member in self.members)
-        maps = torch.stack([self._maps(record, images) for record in records]).mean(0)
+        every = torch.stack([self._maps(record, images) for record in records]).mean(0)
+        own = maps = every[:, 0]
+        if self.contrast is not None:
+            smooth = [gaussian_blur(each, self.contrast.width) for each in every.unbind(2)]
+            maps = torch.cat([self.contrast.compare(each[:, :1], each[:, 1:, None]) for each in smooth], 1)
         weights = self._weights(maps)
         signed = (maps * weights[..., None, None]).sum(1, keepdim=True)
         lost = torch.stack([record.total_support() for record in records]).mean(0)
-        error = signed.flatten(1).sum(1) - lost
+        error = (own.sum((2, 3)) * weights).sum(1) - lost
         return DepthsExplanation(records, signed.clamp_min(0), maps, weights, signed, error)
 
     def _maps(self, record: Explanation, images: Tensor) -> Tensor:
-        """A member's signed maps at the input and at the modules, (N, D, H, W)."""
-        size = images.shape[-2:]
+        """A member's signed maps of the score and its R competitors, at the D depths: (N, 1 + R, D, H, W)."""
+        size, rivals = images.shape[-2:], self.contrast is not None
+        width = self.smoothing * max(size)
         maps = []
         if self.at_input or record.layer_contributions is None:
-            at_input = record.support("contribution").sum(1, keepdim=True)
-            maps.append(gaussian_blur(at_input, self.smoothing * max(size)))
+            every = [
+                record.support("contribution")[:, None],
+                *([record.competing_support()] if rivals else []),
+            ]
+            maps.append(gaussian_blur(torch.cat(every, 1).sum(2), width))
         if record.layer_contributions is not None:
-            maps += [enlarged(each, size) for each in record.layer_support()]
-        return torch.cat(maps, 1)
+            layers = [each[:, None] for each in record.layer_support()]
+            if rivals:
+                pairs = zip(layers, record.competing_layer_support(), strict=True)
+                layers = [torch.cat(pair, 1) for pair in pairs]
+            for each in layers:
+                large = enlarged(each.flatten(0, 1), size).view(*each.shape[:2], *size)
+                maps.append(gaussian_blur(large, width) if rivals else large)
+        return torch.stack(maps, 2)
 
     def _weights(self, maps: Tensor) -> Tensor:
         """Of the depths, (N, D)."""

@@ -68,10 +68,10 @@ def batches(
 
 
 def competing_classes(competitors, batch: Batch) -> Tensor:
-    """The competing classes of each example of a batch, shape (n, R): the k highest others, or those of a list.
+    """The competing classes of each example of a batch, (n, R): the k highest others (or all), or those of a list.
 
     Raises:
-        TypeError, ValueError: no target, a target among the competitors, more classes than there are.
+        TypeError, ValueError: no target, a target among the competitors.
 
     Example:
         >>> import torch
@@ -91,9 +91,7 @@ def competing_classes(competitors, batch: Batch) -> Tensor:
     own = class_indices(batch.target, examples, classes).to(outputs.device)
     if isinstance(competitors, int):
         require_count("competitors", competitors)
-        if competitors >= classes:
-            raise ValueError(f"competitors: expected at most {classes - 1} other classes; got {competitors}.")
-        return outputs.scatter(1, own[:, None], -torch.inf).topk(competitors, 1).indices
+        return outputs.scatter(1, own[:, None], -torch.inf).topk(min(competitors, classes - 1), 1).indices
     rivals = own.new_zeros(examples, 0)
     if len(competitors):
         rivals = class_indices(competitors, len(competitors), classes).to(outputs.device).expand(examples, -1)

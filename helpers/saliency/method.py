@@ -186,7 +186,8 @@ class NonlinearSaliency(GradientAttribution):
             show_progress: a progress bar over the steps.
             trace: keep the points and scores along the path.
             competitors: also follow the scores of other classes along the path: that many of the highest
-                other classes of each input, or a list of classes for all. None: those that the readout needs.
+                other classes of each input (all, if there are fewer), or a list of classes for all. None: those
+                that the readout needs.
 
         Returns:
             An `Explanation`; its `support()` is what `attribute` returns.
