@@ -38,13 +38,10 @@ from helpers.saliency import (
     Flow,
     Input,
     Layer,
-    Nearest,
     NonlinearSaliency,
     Path,
     Removal,
-    Secant,
     Softmax,
-    Straight,
     StraightTangent,
     Tangent,
     presets,
@@ -73,6 +70,9 @@ CASES = {
     "tangent": replace(QUICK, path="tangent", noise=0.1, samples=4, readout="mean gradient"),
     "secant": replace(QUICK, path="secant", coordinates="free", level="drop", amount=0.5),
     "nearest": replace(QUICK, path="nearest", coordinates="bounded"),
+    "horizon": replace(QUICK, path="horizon", reference="blurred", level="drop", amount=3.0),
+    "decoder": replace(QUICK, target=4, coordinates="decoder"),
+    "decoder, straight": replace(QUICK, coordinates="decoder", path="straight", level="share", amount=0.5),
     "softmax": replace(QUICK, readout="softmax contrast", competitors=3),
     "largest": replace(QUICK, readout="largest contrast", competitors=2, stage=1),
     "preset": replace(QUICK, preset=True, smoothing=2.0, target=4),
@@ -197,13 +197,14 @@ class Walked(Exception):
 def test_refusals_are_those_of_the_class(monkeypatch):
     """Over all combinations: what `refusals` lets pass, the class walks; what it stops, the class refuses.
 
-    Two refusals are the playground's own: bounds of pixels behind a stage, and "nothing active" at the input.
+    Some refusals are the playground's own: bounds of pixels behind a stage, "nothing active" at the input, and
+    what does not go with a decoder's code.
     """
 
     def walk(self, journey):
         raise Walked
 
-    for path in (Tangent, Straight, Flow, Secant, Nearest):
+    for path in PATHS.values():
         monkeypatch.setattr(path, "walk", walk)
     # member_of would refuse by itself
     monkeypatch.setattr(playground, "refusals", lambda *_: [])
@@ -226,13 +227,16 @@ def test_refusals_are_those_of_the_class(monkeypatch):
         if coordinates == "bounded" and stage:
             assert any("those of pixels" in reason for reason in refusals(choice))
             continue
+        if coordinates == "decoder" and (stage or geometry == "smooth"):
+            assert any("Choose the" in reason for reason in refusals(choice))
+            continue
         if level == "drop" and amount == 0:
             assert any("drop or share of 0" in reason for reason in refusals(choice))
             continue
         try:
             member = member_of(choice, subject)
             level_given = level_of(choice)
-            if level_given is None and path != "straight":
+            if level_given is None and path not in ("straight", "horizon"):
                 # no level would be the path's own, the boundary, and not what the choice says
                 raise ValueError
             member.explain(subject.image, 9, level_given)
@@ -249,13 +253,18 @@ REFUSALS = playground.refusals
 
 INVALID = {
     "no boundary": replace(QUICK, score="logit"),
-    "Only the straight path": replace(QUICK, level="all the way"),
+    "Only the straight path and the horizon": replace(QUICK, level="all the way"),
     "drop or share of 0": replace(QUICK, level="share", amount=0.0),
     "cannot be the explained class": replace(QUICK, score="margin", rival=9),
     "so at most 9 others": replace(QUICK, readout="softmax contrast", competitors=10),
     "those of pixels": replace(QUICK, coordinates="bounded", stage=1),
     "Nothing active is a state of a stage": replace(QUICK, reference="nothing active"),
     "secant takes no bounds": replace(QUICK, path="secant"),
+    "horizon is a path of removal": replace(QUICK, path="horizon", coordinates="bounded"),
+    "decoder draws digits": replace(PHOTO, coordinates="decoder"),
+    "pictures are inputs": replace(QUICK, coordinates="decoder", stage=1),
+    "no neighbouring pixels": replace(QUICK, coordinates="decoder", geometry="smooth"),
+    "displacement of a code is no picture": replace(QUICK, coordinates="decoder", readout="displacement"),
     "removal has one": replace(QUICK, path="nearest"),
     "treats each pixel": replace(QUICK, path="nearest", coordinates="bounded", geometry="smooth"),
 }
@@ -358,7 +367,7 @@ class TestCompare:
         digit = mnist5k().test_inputs[[912]].double()
         found = compare(replace(QUICK, preset=True))
         assert torch.equal(
-            found.nonlinear_map, presets.digits(digit_net().double()).attribute(digit, 9)[0, 0]
+            found.nonlinear_map, presets.supports(digit_net().double(), 0.0).attribute(digit, 9)[0, 0]
         )
         assert not torch.allclose(found.linear_map, found.nonlinear_map, rtol=0.1)
         assert found.all_the_way

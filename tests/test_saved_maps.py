@@ -21,8 +21,7 @@ from helpers.files import write_whole
 from helpers.lessons import saved_maps
 from helpers.lessons.saved_maps import METHODS, Recipe, save_maps, weights_digest
 from helpers.lessons.your_model import bring, image_set
-from helpers.saliency import NonlinearSaliency
-from helpers.saliency.presets import AtDepths
+from helpers.saliency import NonlinearSaliency, presets
 from helpers.zoo.classifiers import Classifier
 
 SIDE = 20
@@ -32,7 +31,7 @@ COUNT = 7
 def network(seed: int = 0) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        parts = [nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+        parts = [nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.AvgPool2d(2)]
         parts += [nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
         model = nn.Sequential(*parts, nn.Linear(8, 5))
         model[-1].weight.data *= 30  # clear answers, so that paths to the boundary have a way to go
@@ -77,7 +76,7 @@ def test_what_is_saved_is_what_attribute_returns(method, images, output):
     assert (report.computed, report.found, len(report.maps)) == (COUNT, 0, COUNT)
     pixels, _, _ = images.stack(SIDE)
     targets = model(pixels).argmax(1)
-    expected = recipe.saliency(model, SIDE).attribute(pixels, target=targets)
+    expected = recipe.saliency(model).attribute(pixels, target=targets)
     for number, one in enumerate(report.maps):
         values = safetensors.torch.load_file(one.file)["map"]
         assert values.dtype == torch.float32
@@ -101,7 +100,7 @@ def test_the_record_says_what_the_map_is_about(images, output):
     report = saved(images, output, recipe)
     pixels, _, _ = images.stack(SIDE)
     logits = model(pixels)
-    run = recipe.saliency(model, SIDE).explain(pixels, logits.argmax(1))
+    run = recipe.saliency(model).explain(pixels, logits.argmax(1))
     for number, one in enumerate(report.maps):
         record = json.loads(one.file.with_suffix(".json").read_text(encoding="utf-8"))
         assert record == one.record
@@ -123,13 +122,13 @@ def test_the_record_says_what_the_map_is_about(images, output):
     assert table["gradients"].tolist() == run.gradient_evaluations.tolist()
 
 
-def test_a_preset_has_a_member_for_each_depth(images, output):
-    report = saved(images.first(1), output, Recipe("preset"))
+def test_a_preset_has_a_member_for_each_path(images, output):
+    report = saved(images.first(1), output, Recipe("supports", 2))
     members = report.maps[0].record["members"]
-    assert len(members) == 2
+    assert len(members) == 3
     assert report.table()["gradients"][0] == sum(member["gradient_evaluations"] for member in members)
     pixels, _, _ = images.first(1).stack(SIDE)
-    method = AtDepths(network())
+    method = presets.supports(network(), steps=2)
     assert torch.equal(
         method.explain(pixels, torch.tensor([2])).support(), method.attribute(pixels, target=2)
     )
@@ -320,7 +319,7 @@ def test_other_settings_are_not_mixed(images, output, monkeypatch):
 
 
 def test_steps_of_0_are_the_methods_own(images, output):
-    assert Recipe() == Recipe("preset", METHODS["preset"])
+    assert Recipe() == Recipe("supports", METHODS["supports"])
     assert Recipe("tangent", 7) == Recipe("tangent")
     saved(images, output, Recipe("straight"))
     assert saved(images, output, Recipe("straight", METHODS["straight"])).computed == 0
@@ -421,7 +420,9 @@ def test_no_image_at_all_is_an_error(images, output):
 def test_wrong_arguments(images, output, tmp_path):
     with pytest.raises(ValueError, match="batch_size"):
         saved(images, output, batch_size=0)
-    with pytest.raises(ValueError, match=r"method.*one of preset, straight, flow, tangent; got 'prset'"):
+    with pytest.raises(
+        ValueError, match=r"method.*one of supports, contrasts, straight, flow, tangent; got 'prset'"
+    ):
         Recipe("prset")
     with pytest.raises(ValueError, match=r"explained.*one of predicted, labelled"):
         Recipe(explained="true")

@@ -28,10 +28,12 @@ from helpers.saliency import (
     Blurred,
     Boundary,
     Coordinates,
+    Decoder,
     Drop,
     Euclidean,
     Explanation,
     Flow,
+    Horizon,
     Input,
     Largest,
     Layer,
@@ -61,7 +63,6 @@ from helpers.saliency import (
 )
 from helpers.saliency.cut import hooked
 from helpers.saliency.model import Forward
-from helpers.saliency.presets import AtDepths
 from helpers.show.landscapes import path_lengths, refined, scores_at, slope_at
 from helpers.show.live import Canvas, in_words
 from helpers.show.maps import (
@@ -76,12 +77,20 @@ from helpers.show.maps import (
 from helpers.show.style import COLOUR_MAPS, COLOURS, number_text, percent_text, shared_legend, styled
 from helpers.zoo.classifiers import load_classifier
 from helpers.zoo.datasets import CACHE_FOLDER, mnist5k
+from helpers.zoo.decoders import digit_vae
 from helpers.zoo.networks import digit_net, predict
 from helpers.zoo.photographs import BUNDLED, load_photo, photograph
 
 NOTEBOOK = "10_playground"
 DIGITS = 1000
-PATHS = {"tangent": Tangent, "straight": Straight, "flow": Flow, "secant": Secant, "nearest": Nearest}
+PATHS = {
+    "tangent": Tangent,
+    "straight": Straight,
+    "flow": Flow,
+    "horizon": Horizon,
+    "secant": Secant,
+    "nearest": Nearest,
+}
 # More gradients than that and the panel waits for its button; a digit's takes about a hundredth of a second.
 SOON = 150
 GROUPS = {
@@ -139,14 +148,16 @@ class Choice:
     rival: int = _of(-1, "class that the margin is over, or -1, the best of all", low=-1, high=999)
     level: str = _of("boundary", "where the path ends", "boundary", "drop", "value", "share", "all the way")
     amount: float = _of(2.0, "how far the drop is, the value, or the share of the way")
-    coordinates: str = _of("removal", "how the input changes", "free", "bounded", "removal")
+    coordinates: str = _of("removal", "how the input changes", "free", "bounded", "removal", "decoder")
     stage: int = _of(0, "where it changes, 0 the input, 1 behind the first stage", low=0, high=9)
     reference: str = _of("blank", "without the evidence", "blank", "blurred", "own mean", "nothing active")
     blur: float = _of(4.0, "width of the blurred reference in pixels", low=0, high=64)
     geometry: str = _of("euclidean", "which changes are small", "euclidean", "smooth")
     width: float = _of(2.0, "width of the smooth geometry in pixels", low=0, high=32)
     path: str = _of("flow", "how the level is reached", *PATHS)
-    steps: int = _of(16, "steps of flow and straight, iterations of secant and nearest", low=1, high=512)
+    steps: int = _of(
+        16, "steps of straight, flow and horizon, iterations of secant and nearest", low=1, high=512
+    )
     readout: str = _of(
         "contribution",
         "what the maps show",
@@ -257,6 +268,11 @@ def _digits() -> tuple[nn.Module, Tensor, tuple[str, ...]]:
 
 
 @functools.cache
+def _vae() -> nn.Module:
+    return digit_vae().double()
+
+
+@functools.cache
 def _network():
     return load_classifier(show_progress=False)
 
@@ -286,6 +302,8 @@ def _subject(name: str, model: nn.Module, image: Tensor, class_names: tuple[str,
 
 def _uses_reference(choice: Choice) -> bool:
     """Whether something of the choice asks for an input without the evidence."""
+    if choice.coordinates == "decoder":
+        return False
     return choice.path == "straight" or choice.coordinates == "removal" or choice.level == "share"
 
 
@@ -315,10 +333,10 @@ def _contradictions(c: Choice, classes: float, depth: float) -> Iterator[str]:
             "A single logit is arbitrary up to a constant, so it has no boundary. Choose another level (drop), or "
             "the log-odds or the margin."
         )
-    if c.level == "all the way" and c.path != "straight":
+    if c.level == "all the way" and c.path not in ("straight", "horizon"):
         yield (
-            "Only the straight path goes all the way to the reference; the others need a level. Choose another "
-            "level, or the straight path."
+            "Only the straight path and the horizon go all the way to the reference; the others need a level. "
+            "Choose another level, or another path."
         )
     if c.level in ("drop", "share") and c.amount == 0:
         yield "A drop or share of 0 is the input itself. Choose another amount."
@@ -337,7 +355,11 @@ def _contradictions(c: Choice, classes: float, depth: float) -> Iterator[str]:
         )
     if c.reference == "nothing active" and c.stage == 0 and _uses_reference(c):
         yield "Nothing active is a state of a stage. At the input choose blank."
-    if c.path == "secant" and c.coordinates != "free":
+    if c.path == "horizon" and c.coordinates != "removal":
+        yield "The horizon is a path of removal: at each step it looks ahead to the reference. Choose removal."
+    if c.coordinates == "decoder":
+        yield from _no_code(c)
+    if c.path == "secant" and c.coordinates in ("bounded", "removal"):
         yield "The secant takes no bounds, and these coordinates have some. Choose free, or another path."
     if c.path == "nearest" and c.coordinates == "removal":
         yield (
@@ -349,6 +371,18 @@ def _contradictions(c: Choice, classes: float, depth: float) -> Iterator[str]:
             "The nearest point within bounds needs a geometry that treats each pixel on its own. Choose euclidean, "
             "or free."
         )
+
+
+def _no_code(c: Choice) -> Iterator[str]:
+    """What does not go with the code of a decoder."""
+    if c.data != "digit":
+        yield "The decoder draws digits. Choose a digit, or other coordinates."
+    if c.stage > 0:
+        yield "The decoder's pictures are inputs. Choose the input (stage 0), or other coordinates."
+    if c.geometry == "smooth":
+        yield "A code has no neighbouring pixels. Choose the euclidean geometry."
+    if c.readout in ("mean gradient", "displacement"):
+        yield f"The {c.readout} of a code is no picture. Choose the contribution."
 
 
 def _refusals_of(choice: Choice, subject: Subject) -> list[str]:
@@ -398,11 +432,12 @@ def gradients(choice: Choice) -> int:
         (17, 2)
     """
     if choice.preset:
-        return 50 if choice.data == "digit" else 70
+        return 10
     path = {
         "tangent": 1,
         "straight": choice.steps,
         "flow": 2 * choice.steps + 1,
+        "horizon": 5 * choice.steps + 1,
         "secant": 8 * choice.steps,
         "nearest": 2 * choice.steps + 16,
     }[choice.path]
@@ -452,6 +487,10 @@ def _coordinates_of(choice: Choice, subject: Subject) -> Coordinates:
         "own mean": OwnMean(),
         "nothing active": 0.0,
     }[choice.reference]
+    if choice.coordinates == "decoder":
+        # the mean code is 0: a digit like all digits
+        mean = 0.0 if choice.path == "straight" or choice.level == "share" else None
+        return Decoder(_vae().decode, _vae().encode, mean, lower=0.0, upper=1.0)
     if choice.coordinates == "removal":
         inner = Removal(reference)
     else:
@@ -506,9 +545,9 @@ def _require_computable(choice: Choice, subject: Subject) -> None:
         raise ValueError(reasons[0])
 
 
-def _preset_of(choice: Choice, subject: Subject) -> AtDepths:
-    """The ready-made map for the kind of data."""
-    return (presets.digits if choice.data == "digit" else presets.photographs)(subject.model)
+def _preset_reference(choice: Choice) -> float | OwnMean:
+    """Where the ready-made map's one path leads: a blank image, or a photograph's mean colour."""
+    return 0.0 if choice.data == "digit" else OwnMean()
 
 
 @dataclass(frozen=True, eq=False)
@@ -516,8 +555,7 @@ class Comparison:
     """A choice's two maps and what became of the score.
 
     target: the explained class. linear_map, nonlinear_map: (h, w), positive = supports the score, smoothed as
-    chosen. linear, nonlinear: the records of N = 1 with their paths; of the preset those of its member at the
-    input. member: the nonlinear member (of the preset: at the input).
+    chosen. linear, nonlinear: the records of N = 1 with their paths. member: the nonlinear member.
 
     Example:
         >>> found = compare(Choice(level="drop", amount=1.0))
@@ -585,7 +623,7 @@ class Comparison:
         if self.failure:
             said.insert(4, f"It has not converged: {self.failure}.")
         if choice.preset:
-            said.append("Scores, lengths and gradients are those at the input, one of the preset's places.")
+            said.append("The preset reads its path behind the last two resolutions of the network.")
         elif choice.path == "tangent":
             said.append("The tangent is linear saliency, so both maps are the same.")
         return " ".join(said)
@@ -595,7 +633,7 @@ def compare(choice: Choice) -> Comparison:
     """The linear and the nonlinear map of a choice.
 
     The linear one is the member with the tangent in place of the path, all else the same (`Tangent`, or
-    `StraightTangent` beside a straight path); the preset's is the mean of such members.
+    `StraightTangent` beside a straight path, the preset's included).
 
     Raises:
         ValueError: choices that do not go together, with the reason; no photo in the file.
@@ -609,13 +647,14 @@ def compare(choice: Choice) -> Comparison:
     target = _class_of(choice, subject)
     if choice.preset:
         _require_computable(choice, subject)
-        whole = _preset_of(choice, subject).member(subject.image)
+        whole = presets.supports(subject.model, _preset_reference(choice))
         means = (whole.replace(path=StraightTangent()), whole)
         found = [mean.explain(subject.image, target, trace=True) for mean in means]
         member, runs = whole.members[0], [each.members[0] for each in found]
     else:
         member, level = member_of(choice, subject), level_of(choice)
-        linear = member_of(choice, subject, StraightTangent() if choice.path == "straight" else Tangent())
+        straight = choice.path == "straight" or choice.level == "all the way"
+        linear = member_of(choice, subject, StraightTangent() if straight else Tangent())
         found = runs = [one.explain(subject.image, target, level, trace=True) for one in (linear, member)]
     maps = [reduce(each.support())[:, None] for each in found]
     smooth = [gaussian_blur(each, choice.smoothing)[0, 0].detach() for each in maps]
@@ -665,8 +704,7 @@ def picture(found: Comparison, size: float = 2.9) -> Figure:
     ends = [run.score_end.item() for run in (found.linear, found.nonlinear)]
     frames[0].set_title(f"{explained}\n{_score_name(choice)} {_number(start)}")
     for axes, name, end in zip(frames[1:], names, ends, strict=True):
-        # of the preset there is no one end: it is made of several members
-        axes.set_title(name if choice.preset else f"{name}\nends at {_number(end)}")
+        axes.set_title(f"{name}\nends at {_number(end)}")
     bar = {"fraction": 0.03, "pad": 0.01, "extend": bar_ends(percentile, signed=True)}
     bar = figure.colorbar(frames[-1].images[0], ax=frames, label=_map_name(choice), **bar)
     bar.ax.locator_params(nbins=5)
@@ -731,7 +769,7 @@ def _score_name(choice: Choice) -> str:
 
 def _map_name(choice: Choice) -> str:
     if choice.preset:
-        return "preset's map (mean magnitude of its parts: 1)"
+        return "support, in the logit"
     units = {
         "mean gradient": f"mean gradient of the {choice.score}",
         "displacement": "displacement, along the support",
@@ -778,6 +816,9 @@ def code(choice: Choice) -> str:
         if not is_dataclass(value):
             return repr(value)
         needed["helpers.saliency"].add(type(value).__name__)
+        if isinstance(value, Decoder):
+            mean = "" if value.reference is None else f"{value.reference}, "
+            return f"Decoder(vae.decode, vae.encode, {mean}lower={value.lower}, upper={value.upper})"
         if isinstance(value, Layer):
             needed["helpers.saliency"].add("stages")
             carried = "" if value.carried else ", carried=False"
@@ -790,6 +831,9 @@ def code(choice: Choice) -> str:
         needed |= {"helpers.zoo.datasets": {"mnist5k"}, "helpers.zoo.networks": {"digit_net"}}
         body = ["model = digit_net().double()"]
         body += [f"image = mnist5k().test_inputs[[{choice.image}]].double()"]
+        if choice.coordinates == "decoder" and not choice.preset:
+            needed["helpers.zoo.decoders"] = {"digit_vae"}
+            body += ["vae = digit_vae().double()"]
     else:
         reader, name = "photograph", choice.photo
         if choice.data == "file":
@@ -800,8 +844,8 @@ def code(choice: Choice) -> str:
     body += [f"target = {target}  # {subject.label(target)}"]
     if choice.preset:
         needed["helpers.saliency"].add("presets")
-        kind = "digits" if choice.data == "digit" else "photographs"
-        body += [f"saliency_map = reduce(presets.{kind}(model).attribute(image, target))[0]"]
+        saliency = f"presets.supports(model, {written(_preset_reference(choice))})"
+        body += [f"saliency_map = reduce({saliency}.attribute(image, target))[0]"]
     else:
         member, level = member_of(choice, subject), level_of(choice)
         needed["helpers.saliency"].add("NonlinearSaliency")

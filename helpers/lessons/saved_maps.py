@@ -37,14 +37,14 @@ from helpers.saliency import (
     NonlinearSaliency,
     Straight,
     Tangent,
+    presets,
 )
-from helpers.saliency.presets import AtDepths
 from helpers.zoo.classifiers import Classifier
 from helpers.zoo.networks import predict
 
 FOLDER = ROOT / "build" / "maps"
 # name -> steps where the recipe says 0
-METHODS = {"preset": 2, "straight": 16, "flow": 16, "tangent": 1}
+METHODS = {"supports": 8, "contrasts": 2, "straight": 16, "flow": 16, "tangent": 1}
 PREDICTED, LABELLED = "predicted", "labelled"
 MAP = "map"
 # What is kept of each member's record.
@@ -66,21 +66,20 @@ class Recipe:
     """Which map, and of which class.
 
     Args:
-        method: "preset": `presets.photographs`. "straight": log-odds, all the way to a blurred copy (of the
-            preset's width). "flow": log-odds, pixels in [0, 1], to the boundary. "tangent": linear saliency, to
-            the boundary.
-        steps: gradients on a path (the tangent has one); 0: the method's own number, of `METHODS`.
+        method: "supports", "contrasts": as in `presets`. "straight": log-odds, all the way to a blurred copy.
+            "flow": log-odds, pixels in [0, 1], to the boundary. "tangent": linear saliency, to the boundary.
+        steps: of a path (the tangent has one); 0: the method's own number, of `METHODS`.
         explained: "predicted": the most probable class. "labelled": that of labels.csv.
 
     Raises:
         ValueError: another name, or a wrong number of steps.
 
     Example:
-        >>> Recipe(), Recipe("flow", 8).saliency(nn.Flatten(), 32).path
-        (Recipe(method='preset', steps=2, explained='predicted'), Flow(steps=8))
+        >>> Recipe(), Recipe("flow", 8).saliency(nn.Flatten()).path
+        (Recipe(method='supports', steps=8, explained='predicted'), Flow(steps=8))
     """
 
-    method: str = "preset"
+    method: str = "supports"
     steps: int = 0
     explained: str = PREDICTED
 
@@ -96,12 +95,12 @@ class Recipe:
         if self.method == "tangent" or not self.steps:
             object.__setattr__(self, "steps", METHODS[self.method])
 
-    def saliency(self, model: nn.Module, side: int) -> GradientAttribution:
-        """The method on a model of images, side pixels a side."""
-        if self.method == "preset":
-            return AtDepths(model, steps=self.steps)
+    def saliency(self, model: nn.Module) -> GradientAttribution:
+        """The method on a model of images."""
+        if self.method in ("supports", "contrasts"):
+            return getattr(presets, self.method)(model, steps=self.steps)
         if self.method == "straight":
-            reference = Input(reference=Blurred(AtDepths.BLUR * side))
+            reference = Input(reference=Blurred())
             return NonlinearSaliency(model, LogOdds(), reference, path=Straight(self.steps))
         if self.method == "flow":
             return NonlinearSaliency(model, LogOdds(), Input(0.0, 1.0), path=Flow(self.steps))
@@ -178,7 +177,7 @@ class SaveReport:
         """One row a map: image, class, probability, and the numbers of the record.
 
         Columns: image, class_index, class_name, probability, label; converged (all members); score_start,
-        score_end, residual (the first member's: at the input); gradients, forwards (all members).
+        score_end, residual (the first member's); gradients, forwards (all members).
         """
         keys = ("image", "class_index", "class_name", "probability", "label", "converged")
         rows = []
@@ -212,7 +211,7 @@ def save_maps(
         recipe: which map.
         output: folder; a folder inside it is made for these settings. "": `FOLDER`.
         batch_size: images at a time; a map does not depend on it, up to round-off (which a flow can enlarge: it
-            turns at every kink of a ReLU network).
+            turns at every kink of a ReLU network; so can a path to a flat colour, where max pooling has ties).
         show_progress: a progress bar over the images.
 
     Raises:
@@ -260,7 +259,7 @@ def save_maps(
         else:
             missing.append((number, file))
             damaged += [name] * there
-    method = recipe.saliency(classifier.model, classifier.size)
+    method = recipe.saliency(classifier.model)
     options = {"desc": "maps", "unit": "image", "leave": False, "disable": not show_progress}
     with tqdm(total=len(images), initial=len(maps), **options) as bar:
         for batch in (missing[start : start + batch_size] for start in range(0, len(missing), batch_size)):
