@@ -1,5 +1,7 @@
 """What every test shares."""
 
+import sys
+
 import matplotlib
 import pytest
 from hypothesis import HealthCheck, settings
@@ -50,10 +52,17 @@ def chromium():
 
 
 @pytest.fixture(autouse=True)
+def _same_chance():
+    """A test that draws weights or inputs without a seed of its own draws the same in every run."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
 def _close_figures():
     """Figures that a test leaves open do not pile up."""
     yield
-    if "matplotlib.pyplot" in __import__("sys").modules:
+    if "matplotlib.pyplot" in sys.modules:
         import matplotlib.pyplot as plt
 
         plt.close("all")
