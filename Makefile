@@ -65,6 +65,7 @@ bench: $(STAMP) ## time, memory, distances, specificity and faithfulness against
 	$(BIN)/python -m benchmarks.nearest
 	$(BIN)/python -m benchmarks.witness
 	$(BIN)/python -m benchmarks.single $(if $(PHOTOS),--photos $(PHOTOS))
+	$(BIN)/python -m benchmarks.stability $(if $(PHOTOS),--photos $(PHOTOS))
 	$(BIN)/python -m benchmarks.specificity $(if $(PHOTOS),--photos $(PHOTOS))
 	$(BIN)/python -m benchmarks.depths $(if $(PHOTOS),--photos $(PHOTOS))
 	$(BIN)/python -m benchmarks.faithfulness $(if $(PHOTOS),--photos $(PHOTOS))

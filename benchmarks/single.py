@@ -160,6 +160,16 @@ def page(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns).rename_axis("method").reset_index()
 
 
+def photographs(folder: Path | None, count: int, side: int = SIDE) -> list[Tensor]:
+    """Photographs that chose nothing, (3, side, side) each: of a folder, or those that packages bring."""
+    if folder is None:
+        return [photograph(name, side).image for name in BUNDLED_CLASSES]
+    paths = [path for path, _ in photo_folder(folder)]
+    order = torch.randperm(len(paths), generator=torch.Generator().manual_seed(0)).tolist()
+    # the first half of this order chose the settings
+    return [load_photo(paths[place], side).image for place in order[len(order) // 2 :][:count]]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -169,14 +179,7 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", default=NETWORKS, choices=NETWORKS)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    if options.photos is None:
-        images = [photograph(name, SIDE).image for name in BUNDLED_CLASSES]
-    else:
-        paths = [path for path, _ in photo_folder(options.photos)]
-        order = torch.randperm(len(paths), generator=torch.Generator().manual_seed(0)).tolist()
-        # the first half of this order chose the settings
-        half = order[len(order) // 2 :][: options.count]
-        images = [load_photo(paths[place], SIDE).image for place in half]
+    images = photographs(options.photos, options.count)
     tables, passes = [], {}
     for network in options.networks:
         model = load_classifier(network).model

@@ -200,12 +200,13 @@ def test_no_file_names_a_package_host_or_a_place_on_a_machine():
 
 def test_the_tables_in_the_readme_are_those_of_the_benches():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    pages = [ROOT / "benchmarks" / name for name in ("speed.md", "nearest.md")]
+    pages = [ROOT / "benchmarks" / name for name in ("speed.md", "nearest.md", "single.md")]
     tables = "".join(page.read_text(encoding="utf-8") for page in pages)
     # The scoreboard's lines are made from the table of all numbers.
     tables += "\n".join(headline(pd.read_csv(ROOT / "benchmarks" / "specificity.csv")))
     rows = re.compile(
-        r"\| (time|memory|DDN|L2 FMN|Nearest|nonlinear|linear|gradient|Grad-CAM|Occlusion|SmoothGrad)"
+        r"\| (time|memory|DDN|L2 FMN|Nearest|nonlinear|linear|gradient|Grad-CAM|HiResCAM|Integrated|Occlusion"
+        r"|SmoothGrad|control)"
     )
     quoted = [line for line in readme.splitlines() if rows.match(line)]
     assert len(quoted) >= 14

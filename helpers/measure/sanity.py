@@ -11,7 +11,7 @@ Three questions, each with a table of plain numbers for an answer.
   what it shares with itself on an image that is moved by a pixel.
 
 Methods are anything with captum's call, ``attribute(inputs, target=...)``, given as functions that make them
-for a model (for example `helpers.saliency.presets.digits`), because methods hold their model.
+for a model (for example `helpers.saliency.presets.contrasts`), because methods hold their model.
 """
 
 import copy
