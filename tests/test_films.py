@@ -8,7 +8,7 @@ from figures import opened, panels_of, signed_maps, words_of
 from torch import nn
 
 from helpers.saliency import Flow, Input, Layer, Logit, NonlinearSaliency, Removal, Straight
-from helpers.show.films import _evenly, film_strip, score_path
+from helpers.show.films import _evenly, film_sheet, film_strip, score_path
 from helpers.show.style import number_text, png
 
 
@@ -155,3 +155,26 @@ def test_films_leave_the_callers_style_alone_and_repeat_themselves():
         assert opened(data).text["Description"] == "a film"
         assert len(data) < 150_000
     assert dict(mpl.rcParams) == before
+
+
+def test_a_film_sheet_has_a_row_for_each_path_and_what_is_said_of_its_frames():
+    images, record = straight()
+    method = NonlinearSaliency(Bright(), Logit(), Input(reference=0.0), path=Straight(8))
+    runs = {name: method.explain(images[[k]], 0, trace=True) for k, name in enumerate(("one", "two"))}
+    figure = film_sheet(
+        runs, {"one": lambda x: x.amax((1, 2, 3)), "two": lambda x: -x.amax((1, 2, 3))}, "largest", 3
+    )
+    assert [axes.get_ylabel() for axes in figure.axes[::3]] == ["one", "two"]
+    for k, sign in ((0, 1), (1, -1)):
+        largest = float(images[k].amax())
+        said = [axes.get_xlabel() for axes in figure.axes[3 * k : 3 * k + 3]]
+        assert said == [number_text(sign * largest * share) for share in (1, 0.5, 0)]
+    np.testing.assert_allclose(
+        np.asarray(figure.axes[0].images[0].get_array()).squeeze(), images[0, 0].numpy(), atol=1e-6
+    )
+    with pytest.raises(ValueError, match="functions: expected one for each of the runs"):
+        film_sheet(runs, {"one": lambda x: x})
+    with pytest.raises(ValueError, match="functions: .*at least one run"):
+        film_sheet({}, {})
+    with pytest.raises(ValueError, match="frames: expected an integer of at least 2"):
+        film_sheet(runs, dict.fromkeys(runs, lambda x: x.sum((1, 2, 3))), frames=1)

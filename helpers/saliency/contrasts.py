@@ -18,8 +18,7 @@ from helpers.saliency.smoothing import gaussian_blur
 class Contrast:
     """What every contrast shares. A new one is a frozen dataclass that defines `compare`.
 
-    competitors: how many of the highest other classes of each input compete (all, if there are fewer), or a list
-        of classes.
+    competitors: how many of each input's highest other classes compete (all, if fewer), or a list of classes.
     width: Gaussian smoothing of all maps before they are compared, in pixels of the map; 0: none.
 
     Example:

@@ -9,6 +9,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from helpers.checks import require_count
 from helpers.saliency import Explanation, LogOdds, Score
 from helpers.saliency.scores import as_score
 from helpers.show.landscapes import path_lengths, score_along, scores_at
@@ -75,8 +76,7 @@ def film_strip(
         ['8.00', '6.00', '4.00']
     """
     way = _recorded("explanation", explanation, example)
-    if isinstance(frames, bool) or not isinstance(frames, int) or frames < 2:
-        raise ValueError(f"frames: expected an integer of at least 2; got {frames!r}.")
+    require_count("frames", frames, least=2)
     if way.ndim != 4 or way.shape[1] not in (1, 3):
         raise ValueError(
             "explanation: expected the path of images with one or three channels, (T, N, C, H, W); got "
@@ -108,6 +108,61 @@ def film_strip(
         _draw_changes(figure, grid[1], way, percentile, size)
     if heading:
         figure.suptitle(heading, fontsize=LARGE)
+    return figure
+
+
+@styled
+def film_sheet(
+    explanations: Mapping[str, Explanation],
+    functions: Mapping[str, Callable[[Tensor], Tensor]],
+    score_name: str = "score",
+    frames: int = 6,
+    size: float = 1.2,
+) -> Figure:
+    """Several paths, a row each: frames from the input to the end, and what someone says of each frame.
+
+    Args:
+        explanations: name -> a run of one image, with ``trace=True`` and pixel values in [0, 1] throughout.
+        functions: name -> what stands under each frame, from points (n, C, H, W) to numbers (n,).
+        score_name: what that number is.
+        frames: how many, at even distances along each path.
+        size: width of a frame, in inches.
+
+    Returns:
+        An axes a frame, row by row.
+
+    Raises:
+        ValueError: no runs, runs without a path, other names, fewer than two frames.
+
+    Example:
+        >>> import torch
+        >>> from helpers.saliency import Logit, NonlinearSaliency
+        >>> model = lambda x: x.flatten(1).sum(1, keepdim=True)
+        >>> run = NonlinearSaliency(model, Logit()).explain(torch.full((1, 1, 4, 4), 0.5), level=4.0, trace=True)
+        >>> figure = film_sheet({"darker": run}, {"darker": lambda x: x.mean((1, 2, 3))}, frames=3)
+        >>> [axes.get_xlabel() for axes in figure.axes]
+        ['0.500', '0.375', '0.250']
+    """
+    if not explanations or set(explanations) != set(functions):
+        raise ValueError(
+            f"functions: expected one for each of the runs, {list(explanations)}, and at least one run; got "
+            f"{list(functions)}."
+        )
+    ways = {name: _recorded(name, run, 0) for name, run in explanations.items()}
+    require_count("frames", frames, least=2)
+    height = size * height_to_width(next(iter(ways.values())).shape[2:]) + 0.3
+    figure = Figure(figsize=(size * frames + 1.3, height * len(ways) + 0.4))
+    grid = figure.subplots(len(ways), frames, squeeze=False)
+    for row, (name, way) in zip(grid, ways.items(), strict=True):
+        chosen = way[_evenly(way.cpu(), frames)]
+        scores = scores_at(functions[name], chosen)
+        for axes in row[len(chosen) :]:
+            axes.axis("off")
+        for axes, picture, score in zip(row, chosen.cpu(), scores.tolist(), strict=False):
+            draw_image(axes, as_picture(picture.double().clamp(0, 1)))
+            axes.set_xlabel(number_text(score), fontsize=SMALL)
+        row[0].set_ylabel(wrapped(name, 12), fontsize=LARGE, rotation=0, ha="right", va="center")
+    figure.suptitle(f"below each frame: {score_name}", fontsize=LARGE)
     return figure
 
 
