@@ -9,7 +9,6 @@ nothing at all on EfficientNet-Lite1 and -Lite2.
 Every photograph's numbers are kept in build/single/: an interrupted run goes on where it stopped.
 """
 
-import argparse
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,10 +18,11 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from benchmarks.common import HERE, write_table, write_whole
+from benchmarks.common import HERE, parser_of, write_table, write_whole
 from benchmarks.specificity import BUNDLED_CLASSES
 from helpers.measure.cost import measured
 from helpers.measure.faithfulness import area, fills, perturbation_curve
+from helpers.measure.grids import centre_distance
 from helpers.measure.peers import GradCam, Gradient, IntegratedGradients, Occlusion, SmoothGrad
 from helpers.measure.statistics import paired_difference
 from helpers.saliency import (
@@ -47,7 +47,7 @@ NETWORKS = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 SIDE, SQUARE, STEPS = 224, 16, 7
 OURS = "nonlinear, supports"
 TWIN = "linear twin of supports"
-CENTRE = "control: distance to the centre"
+CENTRE = "control: nearness to the centre"
 FEWEST = 8  # photographs, for an interval
 RANKS = ("first", "second")
 
@@ -69,12 +69,6 @@ def methods(model, image: Tensor) -> dict[str, object]:
         "Occlusion, 64 px": Occlusion(model, Blurred(), 64, 32, score=Logit()),
         "gradient": Gradient(model, score=Logit()),
     }
-
-
-def from_the_centre(image: Tensor) -> Tensor:
-    """A map that never saw the network: minus the squared distance to the centre, (1, H, W)."""
-    rows, columns = (torch.linspace(-1, 1, size) for size in image.shape[-2:])
-    return -(rows[:, None].square() + columns.square())[None]
 
 
 def faithfulness(model, image: Tensor, target: int, saliency: Tensor) -> float:
@@ -107,7 +101,7 @@ def scores_of(network: str, model, image: Tensor, show_progress: bool = True) ->
     for name, method in tqdm(missing.items(), desc=network, leave=False, disable=not show_progress):
         rows = []
         for rank, target in zip(RANKS, best, strict=True):
-            plane = from_the_centre(image)
+            plane = -centre_distance(*image.shape[-2:])[None]
             if method is not None:
                 plane = fitted(method.attribute(image, target), image)[:, 0]
             rows.append((rank, name, faithfulness(model, image, target, plane)))
@@ -171,10 +165,7 @@ def photographs(folder: Path | None, count: int, side: int = SIDE) -> list[Tenso
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--photos", type=Path, help="folder with a labels.csv (file, class_index)")
+    parser = parser_of(__doc__)
     parser.add_argument("--count", type=int, default=12, help="photographs of it")
     parser.add_argument("--networks", nargs="+", default=NETWORKS, choices=NETWORKS)
     options = parser.parse_args()

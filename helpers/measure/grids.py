@@ -235,8 +235,13 @@ def put_together(
     return Grids(grids, classes, members, *ranks)
 
 
-def _centre_distance(height: int, width: int) -> Tensor:
-    """Distance to the centre of an image, in pixels, float64, (height, width)."""
+def centre_distance(height: int, width: int) -> Tensor:
+    """Distance to the centre of an image, in pixels, float64, (height, width).
+
+    Example:
+        >>> centre_distance(1, 3)
+        tensor([[1., 0., 1.]], dtype=torch.float64)
+    """
     down, right = (torch.arange(n, dtype=torch.float64) - (n - 1) / 2 for n in (height, width))
     return (down[:, None] ** 2 + right**2).sqrt()
 
@@ -265,7 +270,7 @@ def controls(grids: Grids, seed: int = 0, ink: bool | None = None) -> dict[str, 
     generator = torch.Generator().manual_seed(seed)
     maps = {
         RANDOM: torch.rand(shape, generator=generator),
-        CENTRE: _centre_distance(height, width).expand(shape),
+        CENTRE: centre_distance(height, width).expand(shape),
     }
     if ink or (ink is None and channels == 1):
         drawn = grids.images.detach().sum(1)[:, None].cpu()
