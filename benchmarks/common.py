@@ -1,5 +1,6 @@
-"""What the benches share: interleaved timing, peak memory, tables."""
+"""What the benches share: options, interleaved timing, peak memory, tables."""
 
+import argparse
 import datetime
 import platform
 import statistics
@@ -13,6 +14,15 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 HERE = Path(__file__).resolve().parent
+
+
+def parser_of(description: str) -> argparse.ArgumentParser:
+    """The options of a bench that takes photographs: --photos, to which it adds its own."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--photos", type=Path, help="folder with a labels.csv (file, class_index)")
+    return parser
 
 
 def median_seconds(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:

@@ -4,12 +4,9 @@ The members differ by the path alone: gradient times (reference - input), and th
 way. With the gain stands the tangent's residual, so that the table can say whether the path pays where it is large.
 """
 
-import argparse
-from pathlib import Path
-
 import torch
 
-from benchmarks.common import HERE, write_table
+from benchmarks.common import HERE, parser_of, write_table
 from benchmarks.specificity import BUNDLED_CLASSES
 from helpers.measure.depths import by_depth, mosaics, per_depth
 from helpers.measure.grids import make_grids
@@ -19,10 +16,7 @@ from helpers.zoo.photographs import load_photo, photo_folder, photograph
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--photos", type=Path, help="folder with a labels.csv (file, class_index)")
+    parser = parser_of(__doc__)
     parser.add_argument("--grids", type=int, default=12)
     parser.add_argument("--confidence", type=float, default=0.9, help="of a photograph alone")
     parser.add_argument("--steps", type=int, default=4)

@@ -7,7 +7,6 @@ Methods have the settings that they chose in benchmarks/specificity.csv; all map
 Results are kept in build/faithfulness/, one file a method and image: an interrupted run goes on where it stopped.
 """
 
-import argparse
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from benchmarks import specificity
-from benchmarks.common import HERE, write_table, write_whole
+from benchmarks.common import HERE, parser_of, write_table, write_whole
 from helpers.measure.faithfulness import Fill, area, fills, infidelity, perturbation_curve, sensitivity
 from helpers.measure.grids import RANDOM
 from helpers.measure.maps import smooth, sum_channels
@@ -292,10 +291,7 @@ def summary(task: Task, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--photos", type=File, help="folder with a labels.csv (file, class_index)")
+    parser = parser_of(__doc__)
     parser.add_argument("--digits", type=int, default=60, help="test digits")
     options = parser.parse_args()
     tasks = [digits(options.digits), photographs(None)]

@@ -8,7 +8,6 @@ Scores are kept in build/specificity/, one file a contender, setting and part, g
 goes on where it stopped.
 """
 
-import argparse
 import hashlib
 import time
 from collections.abc import Callable, Mapping
@@ -20,7 +19,7 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from benchmarks.common import HERE, write_table, write_whole
+from benchmarks.common import HERE, parser_of, write_table, write_whole
 from helpers.lessons.scoreboard import at_input_and_depth
 from helpers.measure.cost import measured
 from helpers.measure.grids import (
@@ -306,10 +305,7 @@ def _means(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--photos", type=File, help="folder with a labels.csv (file, class_index)")
+    parser = parser_of(__doc__)
     parser.add_argument("--grids", type=int, default=200, help="reporting grids of digits")
     parser.add_argument("--choosing", type=int, default=60, help="choosing grids of digits")
     parser.add_argument("--photo-grids", type=int, default=14, help="reporting grids of photographs")

@@ -4,16 +4,13 @@ The same photograph at 160, 224 and 320 px, mirrored, and shifted by 8 px, expla
 puts first at 224 px. Maps are brought to one grid of 10 x 10 squares and compared by their rank correlation.
 """
 
-import argparse
-from pathlib import Path
-
 import pandas as pd
 import torch
 from torch import Tensor
 from torch.nn import functional
 from tqdm.auto import tqdm
 
-from benchmarks.common import write_table
+from benchmarks.common import parser_of, write_table
 from benchmarks.single import photographs
 from helpers.measure.maps import spearman
 from helpers.measure.peers import GradCam, Gradient, IntegratedGradients, Occlusion
@@ -22,6 +19,7 @@ from helpers.saliency import Blurred, Logit, OwnMean, fitted, presets, stages
 from helpers.zoo.classifiers import load_classifier
 
 SIZES, GRID, SHIFT = (160, 224, 320), 10, 8
+PAIRS = ((160, 224), (224, 320), (160, 320))
 
 
 def methods(model, image: Tensor) -> dict[str, object]:
@@ -46,29 +44,30 @@ def agreements(model, images: dict[int, Tensor]) -> pd.DataFrame:
     """One row a (method, change): the rank correlation with the map of the unchanged picture; or between sizes."""
     with torch.no_grad():
         target = int(model(images[224])[0].argmax())
+
+    def explained(image: Tensor) -> dict[str, Tensor]:
+        return {n: fitted(m.attribute(image, target), image) for n, m in methods(model, image).items()}
+
+    found = {size: explained(image) for size, image in images.items()}
+    mirrored = explained(images[224].flip(-1))
+    shifted = explained(images[224].roll((SHIFT, SHIFT), (-2, -1)))
     rows = []
-    for name in methods(model, images[224]):
-
-        def explained(image: Tensor, name=name) -> Tensor:
-            return fitted(methods(model, image)[name].attribute(image, target), image)
-
-        found = {size: explained(image) for size, image in images.items()}
-        plain, mirrored = found[224], explained(images[224].flip(-1)).flip(-1)
-        shifted = explained(images[224].roll((SHIFT, SHIFT), (-2, -1))).roll((-SHIFT, -SHIFT), (-2, -1))
-        pairs = {
-            "160 and 224 px": (found[160], plain),
-            "224 and 320 px": (plain, found[320]),
-            "160 and 320 px": (found[160], found[320]),
-            "mirrored": (plain, mirrored),
-            f"shifted by {SHIFT} px": (plain, shifted),
-        }
+    for name, plain in found[224].items():
+        pairs = {between(a, b): (found[a][name], found[b][name]) for a, b in PAIRS}
+        pairs["mirrored"] = plain, mirrored[name].flip(-1)
+        pairs[f"shifted by {SHIFT} px"] = plain, shifted[name].roll((-SHIFT, -SHIFT), (-2, -1))
         rows += [(name, how, spearman(squares(a), squares(b)).item()) for how, (a, b) in pairs.items()]
     return pd.DataFrame(rows, columns=["method", "change", "spearman"])
 
 
+def between(smaller: int, larger: int) -> str:
+    """The change from one size to another, in words."""
+    return f"{smaller} and {larger} px"
+
+
 def summary(scores: pd.DataFrame) -> pd.DataFrame:
     """One row a method: the mean over photographs of each change, and of the sizes with its 95 % interval."""
-    sizes = scores[scores["change"].str.endswith("px") & ~scores["change"].str.startswith("shifted")]
+    sizes = scores[scores["change"].isin([between(*pair) for pair in PAIRS])]
     rows = []
     for name in scores["method"].unique():
         of = sizes[sizes["method"] == name].groupby("photo")["spearman"].mean()
@@ -81,10 +80,7 @@ def summary(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--photos", type=Path, help="folder with a labels.csv (file, class_index)")
+    parser = parser_of(__doc__)
     parser.add_argument("--count", type=int, default=12, help="photographs of it")
     options = parser.parse_args()
     torch.set_num_threads(1)
