@@ -199,6 +199,39 @@ def test_competitors_are_read_along_the_same_path():
     assert found.competing_layer_support()[0].shape == (2, 2, 4, 8, 8)
 
 
+@pytest.mark.parametrize("name", ["straight", "straight, trapezoid", "removal"])
+def test_competitors_can_be_read_at_the_layers_alone(name):
+    path, coordinates = PATHS[name]
+    passes = []
+    images_, layers = images(3), [NET.first, NET.second]
+
+    def model(x):
+        if x.requires_grad:
+            x.register_hook(lambda _: passes.append(1))
+        return NET(x)
+
+    saliency = NonlinearSaliency(model, Logit(), coordinates, path=path)
+    options = {"target": [0, 1, 0], "competitors": 2, "layers": layers}
+    whole = saliency.explain(images_, **options)
+    everywhere = len(passes)
+    passes.clear()
+    run = saliency.explain(images_, **options, competing_at_input=False)
+    assert everywhere == 3 * len(passes) > 0  # of three scores, one goes back to the input
+    for field in ("layer_contributions", "competing_layer_contributions"):
+        for one, other in zip(getattr(run, field), getattr(whole, field), strict=True):
+            assert torch.equal(one, other)
+    assert torch.equal(run.contribution, whole.contribution)
+    assert torch.equal(run.gradient_evaluations, whole.gradient_evaluations)
+    assert run.competing_contributions is None and run.competitors.shape == (3, 2)
+    with pytest.raises(ValueError, match="competing_at_input: this run followed its competitors at the layers"):
+        run.competing_support()
+
+
+def test_competitors_are_followed_somewhere():
+    with pytest.raises(ValueError, match="competing_at_input: expected True without layers"):
+        NonlinearSaliency(NET).explain(images(), 0, competitors=2, competing_at_input=False)
+
+
 @pytest.mark.parametrize("name", ["straight", "flow", "scale space"])
 def test_an_example_does_not_depend_on_its_batch(name):
     whole, halves = run(name), run(name, internal_batch_size=1)

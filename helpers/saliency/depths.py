@@ -159,7 +159,9 @@ class AllDepths(OfMembers):
         require_images("inputs", images)
         arguments = (target, level, additional_forward_args, internal_batch_size, show_progress, trace)
         layers = self.read_at(images)
-        records = tuple(member.explain(images, *arguments, layers=layers) for member in self.members)
+        # where the input's maps are not used, the competitors' passes back end at the modules
+        where = {"layers": layers, "competing_at_input": self.at_input or not layers}
+        records = tuple(member.explain(images, *arguments, **where) for member in self.members)
         every = torch.stack([self._maps(record, images) for record in records]).mean(0)
         own = maps = every[:, 0]
         if self.contrast is not None:

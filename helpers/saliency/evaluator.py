@@ -20,11 +20,14 @@ class Evaluator:
         score, competitors: (outputs of shape (n, K), rows) -> shape (n,).
         noise: draws, (D, *B): the score is then its mean over them; None: no noise.
         layers: modules whose outputs, and gradients there, are wanted with every gradient.
+        competing_at_input: whether the competitors' gradients are wanted at the input as well; False: their
+            passes back end at the layers, which is cheaper.
 
     Attributes:
         gradient_evaluations, forward_evaluations: passes of each example through the model with and without a
             backward pass, (N,); a gradient of a competitor's score counts as one.
         columns: how many columns the model's outputs have.
+        scores_at_input: how many scores have gradients at the input, 1 + R or 1.
         passed_by: those of the layers that a part of the score does not go through; known after the first gradient.
 
     Example:
@@ -46,12 +49,14 @@ class Evaluator:
         competitors: Sequence[Callable[[Tensor, Tensor], Tensor]] = (),
         noise: Tensor | None = None,
         layers: Sequence[nn.Module] = (),
+        competing_at_input: bool = True,
     ):
         self.chart = chart
         self.scores = (score, *competitors)
         self._noise: Sequence[Tensor | None] = (None,) if noise is None else noise
         self.noisy = noise is not None
         self.layers = tuple(layers)
+        self.scores_at_input = len(self.scores) if competing_at_input else 1
         self.passed_by: list[nn.Module] | None = None
         origin = chart.origin
         self.gradient_evaluations = torch.zeros(len(origin), dtype=torch.long, device=origin.device)
@@ -68,8 +73,8 @@ class Evaluator:
             raw: without noise.
 
         Returns:
-            The scores; the gradients in the space that the chart maps to, (n, 1 + R, *B), or None; with
-            gradients the state of each layer.
+            The scores; the gradients in the space that the chart maps to, (n, scores_at_input, *B), or None;
+            with gradients the state of each layer.
 
         Raises:
             ValueError: a score that does not depend on u, or a layer that is not met once in a pass.
@@ -89,7 +94,7 @@ class Evaluator:
             if with_gradient:
                 places = [place, *only_outputs(layers, seen, len(place))]
                 self._note_passed_by(values[0], places)
-                gradients, *inside = gradients_of(values, *places)
+                gradients, *inside = gradients_of(values, *places, at_first=self.scores_at_input)
                 base = gradients if len(noise) == 1 else base + gradients
                 states.append([(p.detach(), g) for p, g in zip(places[1:], inside, strict=True)])
         self.columns = column_count(outputs)
@@ -123,10 +128,11 @@ class Evaluator:
             ]
 
 
-def gradients_of(values: Sequence[Tensor], *points: Tensor) -> list[Tensor]:
+def gradients_of(values: Sequence[Tensor], *points: Tensor, at_first: int | None = None) -> list[Tensor]:
     """Gradients of several scores, each (n,), with respect to points, (n, *B): (n, len(values), *B) for each point.
 
-    The first point is the input; where a score does not depend on another one, the gradient is 0 there.
+    The first point is the input; where a score does not depend on another one, the gradient is 0 there. With
+    at_first only so many scores have gradients at the first point: the passes back of the others end before it.
 
     Raises:
         ValueError: a score does not depend on the first point.
@@ -138,22 +144,24 @@ def gradients_of(values: Sequence[Tensor], *points: Tensor) -> list[Tensor]:
         [tensor([[[3., 2.],
                  [1., 1.]]])]
     """
-    gradients = []
-    for number, value in enumerate(values, start=1):
-        found = (None,)
+    at_first = len(values) if at_first is None else at_first
+    by_point = [[] for _ in points]
+    for number, value in enumerate(values):
+        first = 0 if number < at_first else 1
+        wanted = [point for point in points[first:] if point.requires_grad]
+        found = {}
         if value.requires_grad:
-            more = number < len(values)
-            wanted = [point for point in points if point.requires_grad]
-            found = torch.autograd.grad(
+            more = number + 1 < len(values)
+            gradients = torch.autograd.grad(
                 value, wanted, torch.ones_like(value), allow_unused=True, retain_graph=more
             )
-        if found[0] is None:
+            found = dict(zip(map(id, wanted), gradients, strict=True))
+        if not value.requires_grad or (first == 0 and found[id(points[0])] is None):
             raise ValueError(
                 "forward_func: expected an output that depends on the input through differentiable operations; "
                 "got one that does not. Look for detach(), .data, numpy or argmax in the model."
             )
-        known = dict(zip(map(id, wanted), found, strict=True))
-        each = [known.get(id(point)) for point in points]
-        gradients.append([torch.zeros_like(p) if g is None else g for p, g in zip(points, each, strict=True)])
-    by_point = zip(*gradients, strict=True)
+        for point, kept in zip(points[first:], by_point[first:], strict=True):
+            gradient = found.get(id(point))
+            kept.append(torch.zeros_like(point) if gradient is None else gradient)
     return [each[0][:, None] if len(each) == 1 else torch.stack(each, 1) for each in by_point]

@@ -40,7 +40,8 @@ class Explanation:
     restores: whether the path led from the reference to the input: u then counts what is restored, score_start is
         the reference's, and "to the reference" means to the input.
     competitors: the competing classes, (N, R), and
-    competing_contributions: their scores' contributions along the same path, (N, R, *B); None if not asked for.
+    competing_contributions: their scores' contributions along the same path, (N, R, *B); None if not asked for
+        there.
     layer_contributions: what the activations of each module that was read added to the score along the path,
         one (N, *L) each, *L the module's shape: sums to score_end - score_start, as `contribution` does, where the
         whole score goes through the module; and
@@ -129,11 +130,14 @@ class Explanation:
         """The competitors' contributions with the sign of `support`, shape (N, R, *B).
 
         Raises:
-            ValueError: the run had no competitors.
+            ValueError: the run had no competitors at the input.
         """
         if self.competing_contributions is None:
             raise ValueError(
                 "competitors: this run had none; call explain(..., competitors=k) or a list of classes."
+                if self.competitors is None
+                else "competing_at_input: this run followed its competitors at the layers alone; call "
+                "competing_layer_support(), or explain(..., competing_at_input=True)."
             )
         return self._as_support(self.competing_contributions)
 
@@ -274,7 +278,9 @@ def explanation_of(
         removes=chart.removes,
         restores=chart.restores,
         competitors=rivals,
-        competing_contributions=None if rivals is None else journey.contribution[:, 1:],
+        competing_contributions=(
+            journey.contribution[:, 1:] if rivals is not None and evaluate.scores_at_input > 1 else None
+        ),
         **_read_at_layers(inside, gone, rivals is not None),
         stationarity=journey.stationarity,
         path_points=None if points is None else torch.stack([chart.point(u, every) for u in points]),

@@ -37,7 +37,7 @@ class Slope:
 
     rows: the examples' numbers in the batch, shape (n,). u: the points, (n, *S). value: scores, (n,).
     gradient: dF/du, (n, *S). base: gradients in the space that the chart maps to, (n, 1 + R, *B): of the
-    score, then of the R competitors' scores. states: of the modules that are read, if any.
+    score, then of the R competitors' scores where they are wanted there. states: of the modules that are read, if any.
 
     Example:
         >>> import torch
@@ -103,7 +103,7 @@ class Journey:
         self.examples = shape[0]
         self._all = torch.arange(self.examples, device=like.device)
         self.u = like.new_zeros(shape)
-        self.contribution = like.new_zeros(shape[0], len(evaluate.scores), *like.shape[1:])
+        self.contribution = like.new_zeros(shape[0], evaluate.scores_at_input, *like.shape[1:])
         self._gradient_sum = like.new_zeros(shape) if keep_gradient else None
         self._length = like.new_zeros(self.examples)
         self._first_gradient: Tensor | None = None

@@ -172,6 +172,7 @@ class NonlinearSaliency(GradientAttribution):
         trace: bool = False,
         competitors: int | Sequence[int] | None = None,
         layers: Sequence[nn.Module] = (),
+        competing_at_input: bool = True,
     ) -> Explanation:
         """All readouts and the record.
 
@@ -188,6 +189,9 @@ class NonlinearSaliency(GradientAttribution):
             competitors: also follow the scores of other classes along the path: that many of the highest
                 other classes of each input (all, if there are fewer), or a list of classes for all. None: those
                 that the readout needs.
+            layers: modules of the model where the path is read as well: `layer_contributions`.
+            competing_at_input: whether the competitors are followed at the input as well. False: at the layers
+                alone, where their passes back end, which is cheaper; `competing_contributions` is then None.
 
         Returns:
             An `Explanation`; its `support()` is what `attribute` returns.
@@ -218,6 +222,7 @@ class NonlinearSaliency(GradientAttribution):
             trace,
             competitors,
             layers=layers,
+            competing_at_input=competing_at_input,
         )
         return together(list(records))
 
@@ -233,6 +238,7 @@ class NonlinearSaliency(GradientAttribution):
         competitors: int | Sequence[int] | None = None,
         keep_gradient: bool = True,
         layers: Sequence[nn.Module] = (),
+        competing_at_input: bool = True,
     ) -> Iterator[Explanation]:
         """The records of the batch's parts, one internal batch after the other."""
         layers = checked_layers(layers)
@@ -240,6 +246,11 @@ class NonlinearSaliency(GradientAttribution):
             raise ValueError(
                 "layers: a path is read at modules where it changes the input; Layer moves a module's output. Use "
                 "Input, Removal or Decoder coordinates, or leave layers out."
+            )
+        if not (competing_at_input or layers):
+            raise ValueError(
+                "competing_at_input: expected True without layers: competitors are then followed at the input or "
+                "nowhere; got False. Name the modules to read in layers."
             )
         aim = self.path.default_level if level is None else as_level(level)
         if competitors is None and isinstance(self.readout, Contrast):
@@ -254,7 +265,7 @@ class NonlinearSaliency(GradientAttribution):
             draws = self._draws(chart) if draws is None else draws
             wanted = [batch.target] if rivals is None else [batch.target, *rivals.T]
             score, *competing = (with_target(self.score, each) for each in wanted)
-            evaluate = Evaluator(chart, score, competing, draws, layers)
+            evaluate = Evaluator(chart, score, competing, draws, layers, competing_at_input)
             journey = Journey(evaluate, self.geometry, show_progress, trace, keep_gradient)
             journey.begin(aim, self.score.boundary, self.path.follows_slopes)
             if target is not None:

@@ -79,7 +79,8 @@ def contrasts(
 
     Straight to a blurred copy and to the mean colour: what the class and its rivals contribute there, smoothed by
     3/56 of the image's side and compared at every place (`helpers.saliency.Softmax`). Takes
-    2 * (steps + 1) * (1 + rivals) gradient evaluations; half of that with a reference of one's own.
+    2 * (steps + 1) * (1 + rivals) gradient evaluations; half of that with a reference of one's own. Those of the
+    rivals go back to the module that is read and no further.
 
     On mosaics of photographs it is the contrast that makes the map specific, not the path: behind the last block a
     convolutional network is nearly linear, and Grad-CAM with the same contrast does as well (benchmarks/NOTES.md,
