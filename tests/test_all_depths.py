@@ -124,6 +124,21 @@ def test_a_contrast_is_made_at_every_depth_after_the_mean_over_the_members():
     )
 
 
+def test_maps_of_other_classes_come_from_the_same_passes():
+    saliency = AllDepths([straight(), straight(reference=0.5)], depths=2)
+    run = saliency.explain(DIGITS, CLASSES, competitors=2)
+    assert run.gradient_evaluations.tolist() == [2 * 9 * 3] * 3
+    torch.testing.assert_close(run.signed, saliency.explain(DIGITS, CLASSES).signed)
+    rivals = run.members[0].competitors
+    for place in range(2):
+        alone = saliency.explain(DIGITS, rivals[:, place]).signed
+        torch.testing.assert_close(run.competing[:, place : place + 1], alone)
+    assert saliency.explain(DIGITS, CLASSES).competing is None
+    contrasting = AllDepths([straight(readout=Softmax(2))])
+    with pytest.raises(ValueError, match="competitors: expected None with a contrast"):
+        contrasting.explain(DIGITS, CLASSES, competitors=2)
+
+
 def test_a_transformer_is_read_at_its_tokens():
     torch.manual_seed(0)
     vit = VisionTransformer(28, 7, 3, 2, 32, 64, num_classes=10).double().eval()

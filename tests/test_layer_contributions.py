@@ -222,8 +222,11 @@ def test_competitors_can_be_read_at_the_layers_alone(name):
             assert torch.equal(one, other)
     assert torch.equal(run.contribution, whole.contribution)
     assert torch.equal(run.gradient_evaluations, whole.gradient_evaluations)
-    assert run.competing_contributions is None and run.competitors.shape == (3, 2)
-    with pytest.raises(ValueError, match="competing_at_input: this run followed its competitors at the layers"):
+    assert run.competing_contributions is None
+    assert run.competitors.shape == (3, 2)
+    with pytest.raises(
+        ValueError, match="competing_at_input: this run followed its competitors at the layers"
+    ):
         run.competing_support()
 
 

@@ -30,13 +30,15 @@ class DepthsExplanation(MeanExplanation):
     enlarged to the image, (N, D, H, W), in units of the score; with a contrast, what it leaves of them. weights:
     those of the depths, (N, D), sum 1. signed: the weighted sum of the maps, (N, 1, H, W), of which `combined` is
     the positive part; without a contrast it sums to what the score lost on the paths, on average, up to
-    completeness_error, (N,). With one, that error is the maps' before the contrast.
+    completeness_error, (N,). With one, that error is the maps' before the contrast. competing: the signed maps of
+    the competitors that were asked for, (N, R, H, W), from the same passes; None without.
     """
 
     depth_maps: Tensor
     weights: Tensor
     signed: Tensor
     completeness_error: Tensor
+    competing: Tensor | None = None
 
 
 class AllDepths(OfMembers):
@@ -150,32 +152,48 @@ class AllDepths(OfMembers):
         internal_batch_size: int | None = None,
         show_progress: bool = False,
         trace: bool = False,
+        competitors: int | Sequence[int] | None = None,
     ) -> DepthsExplanation:
         """The map, its parts, and the records of all members.
 
-        Args, raises: as `NonlinearSaliency.explain`; ValueError for inputs that are no images.
+        Args, raises: as `NonlinearSaliency.explain`; ValueError for inputs that are no images, and for
+        competitors where the members' contrast has its own.
         """
+        if competitors is not None and self.contrast is not None:
+            raise ValueError(
+                f"competitors: expected None with a contrast, which names its own; got {competitors!r}."
+            )
         images = checked_inputs(inputs)
         require_images("inputs", images)
         arguments = (target, level, additional_forward_args, internal_batch_size, show_progress, trace)
         layers = self.read_at(images)
         # where the input's maps are not used, the competitors' passes back end at the modules
-        where = {"layers": layers, "competing_at_input": self.at_input or not layers}
+        where = {
+            "layers": layers,
+            "competitors": competitors,
+            "competing_at_input": self.at_input or not layers,
+        }
         records = tuple(member.explain(images, *arguments, **where) for member in self.members)
         every = torch.stack([self._maps(record, images) for record in records]).mean(0)
         own = maps = every[:, 0]
+        competing = None
+        if competitors is not None:
+            competing = torch.cat([self._joined(each) for each in every[:, 1:].unbind(1)], 1)
         if self.contrast is not None:
             smooth = [gaussian_blur(each, self.contrast.width) for each in every.unbind(2)]
             maps = torch.cat([self.contrast.compare(each[:, :1], each[:, 1:, None]) for each in smooth], 1)
-        weights = self._weights(maps)
-        signed = (maps * weights[..., None, None]).sum(1, keepdim=True)
+        weights, signed = self._weights(maps), self._joined(maps)
         lost = torch.stack([record.total_support() for record in records]).mean(0)
         error = (own.sum((2, 3)) * weights).sum(1) - lost
-        return DepthsExplanation(records, signed.clamp_min(0), maps, weights, signed, error)
+        return DepthsExplanation(records, signed.clamp_min(0), maps, weights, signed, error, competing)
+
+    def _joined(self, maps: Tensor) -> Tensor:
+        """The signed map, (N, 1, H, W), of the depths' maps (N, D, H, W)."""
+        return (maps * self._weights(maps)[..., None, None]).sum(1, keepdim=True)
 
     def _maps(self, record: Explanation, images: Tensor) -> Tensor:
         """A member's signed maps of the score and its R competitors, at the D depths: (N, 1 + R, D, H, W)."""
-        size, rivals = images.shape[-2:], self.contrast is not None
+        size, rivals = images.shape[-2:], record.competitors is not None
         width = self.smoothing * max(size)
         maps = []
         if self.at_input or record.layer_contributions is None:
@@ -191,7 +209,7 @@ class AllDepths(OfMembers):
                 layers = [torch.cat(pair, 1) for pair in pairs]
             for each in layers:
                 large = enlarged(each.flatten(0, 1), size).view(*each.shape[:2], *size)
-                maps.append(gaussian_blur(large, width) if rivals else large)
+                maps.append(large if self.contrast is None else gaussian_blur(large, width))
         return torch.stack(maps, 2)
 
     def _weights(self, maps: Tensor) -> Tensor:

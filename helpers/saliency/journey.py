@@ -37,7 +37,8 @@ class Slope:
 
     rows: the examples' numbers in the batch, shape (n,). u: the points, (n, *S). value: scores, (n,).
     gradient: dF/du, (n, *S). base: gradients in the space that the chart maps to, (n, 1 + R, *B): of the
-    score, then of the R competitors' scores where they are wanted there. states: of the modules that are read, if any.
+    score, then of the R competitors' scores where they are wanted there. states: of the modules that are read,
+    if any.
 
     Example:
         >>> import torch
