@@ -19,10 +19,13 @@ from helpers.zoo.decoders import (
 from helpers.zoo.networks import (
     DIGIT_NET_FILE,
     DIGIT_NET_SHA256,
+    DIGIT_VIT_FILE,
+    DIGIT_VIT_SHA256,
     DIGIT_WITNESS_FILE,
     DIGIT_WITNESS_SHA256,
     accuracy,
     digit_net,
+    digit_vit,
     digit_witness,
     load_weights,
     predict,
@@ -195,6 +198,7 @@ def test_the_table_of_the_data_holds_the_weights_as_they_are():
     weights = (
         (digit_net, DIGIT_NET_FILE, DIGIT_NET_SHA256),
         (digit_witness, DIGIT_WITNESS_FILE, DIGIT_WITNESS_SHA256),
+        (digit_vit, DIGIT_VIT_FILE, DIGIT_VIT_SHA256),
         (digit_vae, DIGIT_VAE_FILE, DIGIT_VAE_SHA256),
     )
     for make, file, sha256 in weights:

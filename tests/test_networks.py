@@ -5,18 +5,25 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
+from helpers.saliency.layers import stages
 from helpers.zoo import networks
 from helpers.zoo.datasets import Split, breast_cancer, digits, mnist5k, ring, two_moons
 from helpers.zoo.networks import (
     DIGIT_NET_FILE,
     DIGIT_NET_SHA256,
+    DIGIT_VIT_FILE,
+    DIGIT_VIT_SHA256,
     DigitNet,
+    DigitVit,
+    VitBlock,
     accuracy,
     digit_net,
+    digit_vit,
     fit,
     from_logistic_regression,
     load_weights,
     mlp,
+    plant,
     predict,
     save_weights,
     shift_and_rotate,
@@ -31,6 +38,11 @@ def mnist():
 @pytest.fixture(scope="module")
 def net():
     return digit_net()
+
+
+@pytest.fixture(scope="module")
+def vit():
+    return digit_vit()
 
 
 # MLP
@@ -204,6 +216,38 @@ def test_rotation_is_rigid_on_an_image_that_is_not_square():
         assert angles.max() > 25
 
 
+@pytest.mark.parametrize(("side", "objects"), [(84, 1), (84, 2), (84, 4), (56, 4), (60, 4), (29, 1)])
+def test_planted_images_lie_apart_on_an_empty_canvas(side, objects):
+    images = 1 + torch.rand(50, objects, 2, 28, 27, generator=torch.Generator().manual_seed(0))
+    canvases, corners = plant(images, side, torch.Generator().manual_seed(1))
+    assert canvases.shape == (50, 2, side, side)
+    assert corners.shape == (50, objects, 2)
+    for canvas, one, places in zip(canvases, images, corners.tolist(), strict=True):
+        for image, (top, left) in zip(one, places, strict=True):
+            assert torch.equal(canvas[:, top : top + 28, left : left + 27], image)
+        assert (canvas > 0).sum() == objects * 2 * 28 * 27  # none covers another
+    assert len(corners.unique(dim=0)) > 1
+
+
+def test_planting_reaches_every_place_with_chance_from_its_generator_alone():
+    images = torch.ones(4000, 1, 1, 28, 28)
+    state = torch.get_rng_state()
+    corners = plant(images, 32, torch.Generator().manual_seed(0))[1]
+    assert torch.equal(torch.get_rng_state(), state)
+    places, counts = corners[:, 0].unique(dim=0, return_counts=True)
+    assert len(places) == 25
+    assert counts.min() > 100  # 160 on average
+    assert torch.equal(corners, plant(images, 32, torch.Generator().manual_seed(0))[1])
+    assert not torch.equal(corners, plant(images, 32, torch.Generator().manual_seed(1))[1])
+
+
+def test_planting_says_what_is_wrong():
+    with pytest.raises(ValueError, match="side: expected a canvas that holds 5 images of 28 x 28 px.*got 83"):
+        plant(torch.ones(1, 5, 1, 28, 28), 83, torch.Generator())
+    with pytest.raises(ValueError, match=r"images: expected k images.*got shape \(1, 1, 28, 28\)"):
+        plant(torch.ones(1, 1, 28, 28), 84, torch.Generator())
+
+
 # Digit classifier
 
 
@@ -255,11 +299,83 @@ def test_digit_net_says_what_is_wrong(net, shape):
         net(torch.zeros(shape))
 
 
+# Vision transformer
+
+
+def test_digit_vit_accuracy_and_confidence(vit, mnist):
+    assert accuracy(vit, mnist.test_inputs, mnist.test_targets) >= 0.97
+    probabilities = predict(vit, mnist.test_inputs).softmax(dim=1)
+    right = probabilities.argmax(dim=1) == mnist.test_targets
+    assert ((probabilities.max(dim=1).values >= 0.9) & right).double().mean() >= 0.9
+
+
+@pytest.mark.parametrize("objects", [2, 3, 4])
+def test_largest_logits_of_digit_vit_on_a_canvas_are_those_of_its_digits(vit, mnist, objects):
+    generator = torch.Generator().manual_seed(0)
+    classes = torch.stack([torch.randperm(10, generator=generator)[:objects] for _ in range(60)])
+    members = torch.stack([(mnist.test_targets == k).nonzero()[:60, 0] for k in range(10)])
+    chosen = members[classes, torch.arange(60)[:, None]]
+    canvases, _ = plant(mnist.test_inputs[chosen], 84, generator)
+    named = predict(vit, canvases, batch_size=20).topk(objects, dim=1).indices
+    assert (named[:, :, None] == classes[:, None]).any(2).double().mean() >= 0.9
+
+
+def test_digit_vit_is_small(vit):
+    assert DIGIT_VIT_FILE.stat().st_size < 1_000_000
+    assert not vit.training
+
+
+def test_digit_vit_in_eval_mode_does_not_depend_on_the_batch(vit, mnist):
+    images = mnist.test_inputs[:8].double()
+    model = DigitVit().double()
+    model.load_state_dict(vit.state_dict())
+    model.eval()
+    torch.testing.assert_close(model(images)[:1], model(images[:1]), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [(28, 28), (56, 84), (84, 84), (30, 45)])
+def test_digit_vit_takes_any_size_and_has_two_stages(vit, size):
+    assert vit(torch.zeros(2, 1, *size)).shape == (2, 10)
+    assert stages(vit, torch.rand(1, 1, *size)) == [vit.stem[0], vit.blocks[-1]]
+
+
+def test_digit_vit_says_what_is_wrong(vit):
+    with pytest.raises(
+        ValueError, match=r"DigitVit: expected images of shape .* >= 28, got \(2, 1, 27, 28\)"
+    ):
+        vit(torch.zeros(2, 1, 27, 28))
+
+
+def test_attention_is_that_of_torch():
+    block = VitBlock(width=12, heads=3)
+    theirs = nn.MultiheadAttention(12, 3, batch_first=True)
+    with torch.no_grad():
+        theirs.in_proj_weight.copy_(block.queries_keys_values.weight)
+        theirs.in_proj_bias.copy_(block.queries_keys_values.bias.uniform_())
+        theirs.out_proj.load_state_dict(block.joined.state_dict())
+    tokens = torch.rand(2, 7, 12, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(block.attended(tokens), theirs(tokens, tokens, tokens)[0])
+
+
+def test_digit_vit_has_a_forward_mode(mnist):
+    model = digit_vit().double()
+    image, change = mnist.test_inputs[:2].double().split(1)
+    derivative = torch.func.jvp(model, (image,), (change,))[1]
+    image = image.clone().requires_grad_()
+    for k in (0, 7):
+        gradient = torch.autograd.grad(model(image)[0, k], image)[0]
+        torch.testing.assert_close((gradient * change).sum(), derivative[0, k], rtol=1e-8, atol=1e-8)
+
+
 # Weights
 
 
-def test_checksum_in_the_module_is_that_of_the_file():
-    assert load_weights(DigitNet(), DIGIT_NET_FILE, DIGIT_NET_SHA256).training is False
+@pytest.mark.parametrize(
+    ("make", "file", "sha256"),
+    [(DigitNet, DIGIT_NET_FILE, DIGIT_NET_SHA256), (DigitVit, DIGIT_VIT_FILE, DIGIT_VIT_SHA256)],
+)
+def test_checksum_in_the_module_is_that_of_the_file(make, file, sha256):
+    assert load_weights(make(), file, sha256).training is False
 
 
 def test_a_changed_file_is_refused(tmp_path, monkeypatch):
@@ -313,24 +429,26 @@ def small_split(mnist, monkeypatch, tmp_path):
     return tmp_path / "cache"
 
 
-def test_another_data_set_is_trained_once_and_then_cached(small_split, monkeypatch):
-    trained = digit_net(dataset="FashionMNIST", epochs=1, show_progress=False)
-    assert [path.name for path in small_split.iterdir()] == ["digit_net_FashionMNIST.pt"]
-    monkeypatch.setattr(networks, "fit", None)  # a second training would fail
-    again = digit_net(dataset="FashionMNIST")
+@pytest.mark.parametrize("make", [digit_net, digit_vit])
+def test_another_data_set_is_trained_once_and_then_cached(small_split, monkeypatch, make):
+    trained = make(dataset="FashionMNIST", epochs=1, show_progress=False)
+    assert [path.name for path in small_split.iterdir()] == [f"{make.__name__}_FashionMNIST.pt"]
+    monkeypatch.setattr(networks, "minimise", None)  # a second training would fail
+    again = make(dataset="FashionMNIST")
     assert torch.equal(trained.classifier.weight, again.classifier.weight)
     assert not trained.training
     assert not again.training
 
 
-def test_retraining_is_new_and_saves_nothing(small_split, net):
-    before = DIGIT_NET_FILE.read_bytes()
+@pytest.mark.parametrize(("make", "file"), [(digit_net, DIGIT_NET_FILE), (digit_vit, DIGIT_VIT_FILE)])
+def test_retraining_is_new_and_saves_nothing(small_split, make, file):
+    before = file.read_bytes()
     for dataset in ("mnist5k", "FashionMNIST"):
-        trained = digit_net(retrain=True, dataset=dataset, epochs=1, show_progress=False)
-        assert not torch.equal(trained.classifier.weight, net.classifier.weight)
+        trained = make(retrain=True, dataset=dataset, epochs=1, show_progress=False)
+        assert not torch.equal(trained.classifier.weight, make().classifier.weight)
         assert not trained.training
     assert not small_split.exists()
-    assert DIGIT_NET_FILE.read_bytes() == before
+    assert file.read_bytes() == before
 
 
 def test_unknown_data_set():

@@ -20,6 +20,8 @@ from helpers.zoo.decoders import DIGIT_VAE_FILE, DIGIT_VAE_SHA256
 from helpers.zoo.networks import (
     DIGIT_NET_FILE,
     DIGIT_NET_SHA256,
+    DIGIT_VIT_FILE,
+    DIGIT_VIT_SHA256,
     DIGIT_WITNESS_FILE,
     DIGIT_WITNESS_SHA256,
 )
@@ -452,6 +454,7 @@ def test_the_readme_lists_the_models_as_they_are():
     own = {
         DIGIT_NET_FILE: DIGIT_NET_SHA256,
         DIGIT_WITNESS_FILE: DIGIT_WITNESS_SHA256,
+        DIGIT_VIT_FILE: DIGIT_VIT_SHA256,
         DIGIT_VAE_FILE: DIGIT_VAE_SHA256,
     }
     assert rows == {

@@ -15,6 +15,7 @@ from helpers.measure.maps import energy, pool, rank_auc, right_cell, smooth, sum
 from helpers.zoo.networks import predict
 
 CELLS = 4
+NUMBERS = {2: "two", 3: "three", 4: "four"}
 METRICS = ("rank_auc", "energy", "top_share", "right_cell")
 BEST, OTHERS, ALL = "best-ranked class", "other classes", "all classes"
 RANDOM = "control: uniform random"
@@ -181,6 +182,44 @@ def make_grids(
         >>> grids.images.shape, grids.targets.sort(1).values.tolist()
         (torch.Size([2, 4, 4, 4]), [[0, 1, 2, 3], [0, 1, 2, 3]])
     """
+    generator = torch.Generator().manual_seed(seed)
+    members = draw_members(
+        images, targets, model, count, CELLS, generator, confidence, part, probabilities, batch_size
+    )
+    return put_together(model, images, targets, members, max(1, batch_size // CELLS))
+
+
+def draw_members(
+    images: Tensor,
+    targets: Tensor,
+    model: nn.Module | Callable[[Tensor], Tensor],
+    count: int,
+    objects: int,
+    generator: torch.Generator,
+    confidence: float = 0.9,
+    part: str | None = None,
+    probabilities: Tensor | None = None,
+    batch_size: int = 64,
+) -> Tensor:
+    """Numbers of the images to put together, int64, (count, objects): drawn as `make_grids` says.
+
+    Args:
+        objects: images in each, of distinct classes: 2, 3 or 4.
+        generator: of everything that is drawn, on the CPU.
+        The others are those of `make_grids`.
+
+    Raises:
+        ValueError: a wrong argument, or fewer classes than objects with a confidently classified image (in that
+            half).
+
+    Example:
+        >>> import torch
+        >>> images = torch.eye(4)[:, :, None, None].expand(4, 4, 2, 2)  # image k has channel k alone
+        >>> model = lambda x: 20 * x.mean((2, 3))
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> draw_members(images, torch.arange(4), model, count=3, objects=2, generator=generator).shape
+        torch.Size([3, 2])
+    """
     if images.ndim != 4 or targets.shape != images.shape[:1]:
         raise ValueError(
             "targets: expected one class for each of the images (M, C, H, W); got shapes "
@@ -189,6 +228,8 @@ def make_grids(
     if part not in (None, "choosing", "reporting"):
         raise ValueError(f'part: expected None, "choosing" or "reporting"; got {part!r}.')
     require_count("count", count)
+    if objects not in NUMBERS:
+        raise ValueError(f"objects: expected 2, 3 or 4; got {objects!r}.")
     if probabilities is None:
         probabilities = predict(model, images, batch_size).softmax(1)
     elif probabilities.shape[:1] != images.shape[:1]:
@@ -196,18 +237,16 @@ def make_grids(
             f"probabilities: expected one row for each of the {len(images)} images; got shape "
             f"{tuple(probabilities.shape)}."
         )
-    generator = torch.Generator().manual_seed(seed)
     chosen = confident(probabilities, targets, confidence).cpu()
     queues = _queues(chosen, targets.cpu(), part, generator)
-    if len(queues) < CELLS:
+    if len(queues) < objects:
         where = "" if part is None else f" in the {part} half"
         raise ValueError(
-            "images: expected at least four classes with an image that is classified correctly with a "
-            f"probability of at least {confidence:g}{where}; got {len(queues)} ({len(chosen)} such images in "
-            "all). Lower the confidence or add images."
+            f"images: expected at least {NUMBERS[objects]} classes with an image that is classified correctly "
+            f"with a probability of at least {confidence:g}{where}; got {len(queues)} ({len(chosen)} such "
+            "images in all). Lower the confidence or add images."
         )
-    members = torch.tensor(_draw(queues, count, generator))
-    return put_together(model, images, targets, members, max(1, batch_size // CELLS))
+    return torch.tensor(_draw(queues, count, objects, generator))
 
 
 def put_together(
@@ -229,10 +268,29 @@ def put_together(
     members = members.to(images.device)
     classes = targets.to(images.device)[members].long()
     grids = assemble(images[members])
-    logits = predict(model, grids, batch_size).double()
+    return Grids(grids, classes, members, *ranks_of(model, grids, classes, batch_size))
+
+
+def ranks_of(
+    model: Callable[[Tensor], Tensor], images: Tensor, classes: Tensor, batch_size: int = 64
+) -> tuple[Tensor, Tensor]:
+    """Place of each class among those given with its image, and among all: int64, (N, k) both, 0 the largest logit.
+
+    Args:
+        model: from images to logits (n, K).
+        images: (N, C, H, W).
+        classes: (N, k), class indices.
+        batch_size: most images in one pass.
+
+    Example:
+        >>> import torch
+        >>> ranks_of(lambda x: x.mean((2, 3)), torch.eye(3)[:1, :, None, None], torch.tensor([[2, 0]]))
+        (tensor([[1, 0]]), tensor([[1, 0]]))
+    """
+    logits = predict(model, images, batch_size).double()
     own = logits.gather(1, classes)
-    ranks = ((others[:, None] > own[:, :, None]).sum(2) for others in (own, logits))
-    return Grids(grids, classes, members, *ranks)
+    ranks, class_ranks = ((others[:, None] > own[:, :, None]).sum(2) for others in (own, logits))
+    return ranks, class_ranks
 
 
 def centre_distance(height: int, width: int) -> Tensor:
@@ -308,6 +366,32 @@ def cell_maps(method: Method, grids: Grids, batch_size: int = 16) -> Tensor:
             parts.append(_map_of("method", method(images, target), len(target), height, width))
         cells.append(torch.cat(parts))
     return torch.stack(cells, 1)
+
+
+def enlarged(saliency: Tensor, height: int, width: int, expected: str = "maps: expected") -> Tensor:
+    """Maps (N, h, w), interpolated bilinearly where they are smaller than (height, width) pixels.
+
+    Args:
+        expected: how the error message begins.
+
+    Raises:
+        ValueError: values that are not finite, or a map that is larger.
+
+    Example:
+        >>> import torch
+        >>> enlarged(torch.tensor([[[0.0, 1.0]]]), height=1, width=4)
+        tensor([[[0.0000, 0.2500, 0.7500, 1.0000]]])
+    """
+    if not torch.isfinite(saliency).all():
+        raise ValueError(f"{expected} finite values; got NaN or infinity.")
+    if saliency.shape[1] > height or saliency.shape[2] > width:
+        raise ValueError(
+            f"{expected} a map of at most {height} x {width} pixels; got "
+            f"{saliency.shape[1]} x {saliency.shape[2]}."
+        )
+    if saliency.shape[1:] == (height, width):
+        return saliency
+    return functional.interpolate(saliency[:, None], (height, width), mode="bilinear")[:, 0]
 
 
 def grid_pointing(
@@ -422,12 +506,14 @@ def _queues(
     return {label: own for label, own in queues.items() if own}
 
 
-def _draw(queues: dict[int, list[int]], count: int, generator: torch.Generator) -> list[list[int]]:
-    """Members of each grid, (count, 4)."""
+def _draw(
+    queues: dict[int, list[int]], count: int, objects: int, generator: torch.Generator
+) -> list[list[int]]:
+    """Members of each grid, (count, objects)."""
     labels, used = list(queues), dict.fromkeys(queues, 0)
     grids = []
     for _ in range(count):
-        drawn = [labels[i] for i in torch.randperm(len(labels), generator=generator)[:CELLS].tolist()]
+        drawn = [labels[i] for i in torch.randperm(len(labels), generator=generator)[:objects].tolist()]
         grids.append([queues[label][used[label] % len(queues[label])] for label in drawn])
         for label in drawn:
             used[label] += 1
@@ -443,13 +529,4 @@ def _map_of(name: str, attribution: Tensor, count: int, height: int, width: int)
             f"got {came}."
         )
     saliency = sum_channels(attribution.detach()).cpu()
-    if not torch.isfinite(saliency).all():
-        raise ValueError(f"methods: expected {name!r} to return finite values; got NaN or infinity.")
-    if saliency.shape[1] > height or saliency.shape[2] > width:
-        raise ValueError(
-            f"methods: expected {name!r} to return a map of at most {height} x {width} pixels; got "
-            f"{saliency.shape[1]} x {saliency.shape[2]}."
-        )
-    if saliency.shape[1:] != (height, width):
-        saliency = functional.interpolate(saliency[:, None], (height, width), mode="bilinear")[:, 0]
-    return saliency
+    return enlarged(saliency, height, width, f"methods: expected {name!r} to return")

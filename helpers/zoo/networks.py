@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
+from torchvision.ops import Conv2dNormActivation
 from torchvision.transforms import v2
 from tqdm.auto import tqdm
 
@@ -20,6 +21,13 @@ DIGIT_NET_FILE = DATA_FOLDER / "digit_net.pt"
 DIGIT_NET_SHA256 = "ea8d28137444e93d0b7c5b226051889c03319a5c6115331ee2adb58682f51984"
 DIGIT_WITNESS_FILE = DATA_FOLDER / "digit_witness.pt"
 DIGIT_WITNESS_SHA256 = "32bd06c180c6edf33a7306640dcac6f0112b2617d530d2fcdf1c59951d860eef"
+DIGIT_VIT_FILE = DATA_FOLDER / "digit_vit.pt"
+DIGIT_VIT_SHA256 = "42a54147906b1ad0e340e1f48bdb56a3ebb7a452e734c560f777b9026323a34f"
+
+ARRANGEMENTS = 256  # most that `plant` draws for one canvas
+
+# side in px and number of digits of the canvases that `digit_vit` learns from, equally often
+CANVASES = (*[(28, 1)] * 5, (56, 2), (56, 3), (56, 4), (84, 3), (84, 4))
 
 
 def _initialise(model: nn.Module, seed: int) -> None:
@@ -153,7 +161,7 @@ def with_normalisation(
 
 
 @fx.wrap
-def require_digits(images: Tensor, smallest: int) -> None:
+def require_digits(images: Tensor, smallest: int, name: str = "DigitNet") -> None:
     """Raises ValueError unless the images are (N, 1, H, W), H and W at least that many pixels.
 
     Wrapped, so that a network that calls it can still be traced, and be cut at a layer.
@@ -167,7 +175,7 @@ def require_digits(images: Tensor, smallest: int) -> None:
     """
     if images.ndim != 4 or images.shape[1] != 1 or min(images.shape[2:]) < smallest:
         raise ValueError(
-            f"DigitNet: expected images of shape (N, 1, H, W) with H, W >= {smallest}, got "
+            f"{name}: expected images of shape (N, 1, H, W) with H, W >= {smallest}, got "
             f"{tuple(images.shape)}; add the missing dimensions, or pad the images with zeros."
         )
 
@@ -220,6 +228,95 @@ class DigitNet(nn.Module):
         return self.classifier(self.features(images)).mean(dim=(2, 3))
 
 
+class VitBlock(nn.Module):
+    """A transformer's block on maps: (N, C, h, w) -> (N, C, h, w).
+
+    Three steps, each added to what came in: a depth-wise 3x3 convolution, from whose zero padding and neighbours
+    a token learns its position; self-attention over all h w tokens; a perceptron on each. The attention is
+    written out, because torch's own has no forward mode of automatic differentiation on the CPU.
+
+    Args:
+        width: channels C.
+        heads: of the attention; they divide the width.
+
+    Example:
+        >>> import torch
+        >>> VitBlock(width=8, heads=2)(torch.zeros(1, 8, 5, 3)).shape
+        torch.Size([1, 8, 5, 3])
+    """
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.position = nn.Conv2d(width, width, kernel_size=3, padding=1, groups=width)
+        self.before_attention = nn.LayerNorm(width)
+        self.queries_keys_values = nn.Linear(width, 3 * width)
+        self.joined = nn.Linear(width, width)
+        self.perceptron = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
+        )
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Maps of the same shape."""
+        maps = maps + self.position(maps)
+        tokens = maps.flatten(2).transpose(1, 2)
+        tokens = tokens + self.attended(self.before_attention(tokens))
+        tokens = tokens + self.perceptron(tokens)
+        return tokens.transpose(1, 2).reshape(maps.shape)
+
+    def attended(self, tokens: Tensor) -> Tensor:
+        """Multi-head self-attention of tokens (N, T, C)."""
+        parts = self.queries_keys_values(tokens).unflatten(2, (3, self.heads, -1))
+        queries, keys, values = (parts[:, :, part].transpose(1, 2) for part in range(3))  # (N, heads, T, d)
+        scores = queries @ keys.transpose(2, 3) * keys.shape[3] ** -0.5
+        return self.joined((scores.softmax(3) @ values).transpose(1, 2).flatten(2))
+
+
+class DigitVit(nn.Module):
+    """A small vision transformer: (N, 1, H, W) images in [0, 1] -> (N, classes) logits.
+
+    Two 3x3 convolutions of stride 2 make a token of each 4 x 4 px; blocks of self-attention follow, whose
+    depth-wise convolutions tell the positions (conditional positional encodings, Chu et al. 2021, arXiv
+    2102.10882), so that images of any size from 28 px on are taken. The logits are linear in an average of the
+    tokens, whose weights are a softmax over the tokens of what each says of itself. Nothing is normalised over the
+    batch: what is usual on a digit and on a canvas that is mostly empty differs too much.
+
+    Attributes:
+        stem: the convolutions, (N, 1, H, W) -> (N, C, H/4, W/4).
+        blocks: the transformer's, each from (N, C, H/4, W/4) to the same shape.
+
+    Example:
+        >>> import torch
+        >>> network = DigitVit().eval()
+        >>> [tuple(network(torch.zeros(2, 1, side, side)).shape) for side in (28, 84)]  # digits, canvases
+        [(2, 10), (2, 10)]
+    """
+
+    smallest = 28
+
+    def __init__(self, classes: int = 10, width: int = 48, depth: int = 3, heads: int = 3, seed: int = 0):
+        super().__init__()
+        layer = partial(
+            Conv2dNormActivation, stride=2, norm_layer=None, activation_layer=nn.GELU, inplace=None
+        )
+        self.stem = nn.Sequential(layer(1, width // 2), layer(width // 2, width))
+        self.blocks = nn.Sequential(*(VitBlock(width, heads) for _ in range(depth)))
+        self.norm = nn.LayerNorm(width)
+        self.weight = nn.Linear(width, 1)
+        self.classifier = nn.Linear(width, classes)
+        _initialise(self, seed)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, classes) of images (N, 1, H, W), H and W at least 28 px.
+
+        Raises:
+            ValueError: another number of dimensions or channels, or a smaller image.
+        """
+        require_digits(images, self.smallest, "DigitVit")
+        tokens = self.norm(self.blocks(self.stem(images)).flatten(2).transpose(1, 2))
+        return self.classifier((self.weight(tokens).softmax(1) * tokens).sum(1))
+
+
 def shift_and_rotate(
     images: Tensor, generator: torch.Generator, pixels: float = 2.0, degrees: float = 12.0
 ) -> Tensor:
@@ -250,6 +347,58 @@ def shift_and_rotate(
     )
     grid = functional.affine_grid(torch.stack(rows, dim=1), list(images.shape), align_corners=False)
     return functional.grid_sample(images, grid, align_corners=False)
+
+
+def plant(images: Tensor, side: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Images put upon empty square canvases, at random places and without overlap.
+
+    Of some hundred arrangements drawn at random the first without overlap is taken; where there is none, the images
+    go into cells of a regular lattice, drawn at random.
+
+    Args:
+        images: (N, k, C, h, w), k images for each canvas, background 0.
+        side: of a canvas, in px; k images must fit side by side.
+        generator: source of chance, on the CPU.
+
+    Returns:
+        Canvases (N, C, side, side), and the images' top left corners, (row, column) in px: int64, (N, k, 2).
+
+    Raises:
+        ValueError: images of another shape, or a canvas that is too small.
+
+    Example:
+        >>> import torch
+        >>> canvases, corners = plant(torch.ones(1, 2, 1, 2, 2), side=6, generator=torch.Generator().manual_seed(0))
+        >>> canvases.shape, corners.shape, canvases.sum()  # two times four pixels
+        (torch.Size([1, 1, 6, 6]), torch.Size([1, 2, 2]), tensor(8.))
+    """
+    if images.ndim != 5 or not images.numel():
+        raise ValueError(
+            f"images: expected k images for each canvas, (N, k, C, h, w); got shape {tuple(images.shape)}."
+        )
+    count, objects, channels, height, width = images.shape
+    cells = (side // height) * (side // width)
+    if cells < objects:
+        raise ValueError(
+            f"side: expected a canvas that holds {objects} images of {height} x {width} px side by side; got "
+            f"{side!r} px."
+        )
+    size = torch.tensor([height, width])
+    free = side + 1 - size
+    draws = torch.rand(count, ARRANGEMENTS, objects, 2, generator=generator)
+    drawn = (draws * free).long().minimum(free - 1)  # a draw next to 1 is rounded up
+    apart = ((drawn[:, :, :, None] - drawn[:, :, None]).abs() >= size).any(-1)
+    fits = (apart | torch.eye(objects, dtype=torch.bool)).all(3).all(2)
+    corners = drawn[torch.arange(count), fits.int().argmax(1)]
+    for row in (~fits.any(1)).nonzero()[:, 0]:
+        order = torch.randperm(cells, generator=generator)[:objects]
+        down, right = order // (side // width), order % (side // width)
+        corners[row] = torch.stack([down, right], 1) * size
+    canvases = images.new_zeros(count, channels, side, side)
+    for row in range(count):
+        for image, (top, left) in zip(images[row], corners[row].tolist(), strict=True):
+            canvases[row, :, top : top + height, left : left + width] = image
+    return canvases, corners
 
 
 def _loss(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -594,6 +743,61 @@ def digit_witness(
 
     model = load_or_train(make, train, DIGIT_WITNESS_FILE, DIGIT_WITNESS_SHA256, dataset, retrain)
     return model.requires_grad_(False)
+
+
+def digit_vit(
+    retrain: bool = False,
+    dataset: str = "mnist5k",
+    epochs: int = 45,
+    seed: int = 0,
+    show_progress: bool = True,
+) -> DigitVit:
+    """A trained ``DigitVit`` in eval mode, on the CPU in float32.
+
+    It has seen digits alone, and two to four of them at random places of larger canvases, where its outputs are
+    to be shared among the classes that are there. So on such a canvas its largest logits are those of the digits.
+
+    Args:
+        retrain: train anew (eleven minutes on one core) and save nothing: ``save_weights`` does that.
+        dataset: a name that ``helpers.zoo.datasets.image_split`` knows; weights come as those of ``digit_net``.
+        epochs: passes over the training images, if it is trained.
+        seed: seed of weights, order and augmentation, if it is trained.
+        show_progress: whether training shows a progress bar.
+
+    Raises:
+        ValueError: unknown data set, wrong checksum, or a file that does not hold such weights.
+        FileNotFoundError: the weights are missing from the repository.
+
+    Example:
+        >>> import torch
+        >>> stroke = torch.zeros(1, 1, 28, 28)
+        >>> stroke[..., 4:24, 13:15] = 1
+        >>> digit_vit()(stroke).argmax(1)
+        tensor([1])
+    """
+
+    def train(split: Split, model: DigitVit) -> None:
+        def loss(chosen: Tensor, generator: torch.Generator) -> Tensor:
+            side, objects = CANVASES[int(torch.randint(len(CANVASES), (), generator=generator))]
+            chosen = chosen[: len(chosen) // objects * objects]
+            digits = shift_and_rotate(split.train_inputs[chosen], generator)
+            canvases, _ = plant(digits.unflatten(0, (-1, objects)), side, generator)
+            present = functional.one_hot(split.train_targets[chosen], len(split.class_names)).to(digits)
+            return functional.cross_entropy(model(canvases), present.unflatten(0, (-1, objects)).mean(1))
+
+        minimise(
+            model,
+            loss,
+            len(split.train_inputs),
+            epochs=epochs,
+            seed=seed,
+            learning_rate=4e-3,
+            weight_decay=0.05,
+            show_progress=show_progress,
+        )
+
+    make = partial(DigitVit, seed=seed)
+    return load_or_train(make, train, DIGIT_VIT_FILE, DIGIT_VIT_SHA256, dataset, retrain)
 
 
 def load_or_train(
