@@ -60,15 +60,22 @@ notebooks: $(STAMP) ## re-execute the committed notebooks in place and bring the
 	$(BIN)/python -m helpers execute
 
 # PHOTOS: a folder with a labels.csv (file, class_index); without it the photographs that packages bring.
-bench: $(STAMP) ## time, memory, distances, specificity and faithfulness against other methods (PHOTOS=folder for more photographs)
-	$(BIN)/python -m benchmarks.speed
-	$(BIN)/python -m benchmarks.nearest
-	$(BIN)/python -m benchmarks.witness
-	$(BIN)/python -m benchmarks.single $(if $(PHOTOS),--photos $(PHOTOS))
-	$(BIN)/python -m benchmarks.stability $(if $(PHOTOS),--photos $(PHOTOS))
-	$(BIN)/python -m benchmarks.specificity $(if $(PHOTOS),--photos $(PHOTOS))
-	$(BIN)/python -m benchmarks.depths $(if $(PHOTOS),--photos $(PHOTOS))
-	$(BIN)/python -m benchmarks.faithfulness $(if $(PHOTOS),--photos $(PHOTOS))
+# QUICK=1: few images, one network, cheap methods; the tables go to build/quick.
+BENCH = $(BIN)/python -m benchmarks.
+ASKED = $(if $(PHOTOS),--photos $(PHOTOS)) $(if $(QUICK),--quick)
+bench: $(STAMP) ## measure everything again, ours against other methods: hours (QUICK=1: minutes; PHOTOS=folder)
+ifndef QUICK
+	$(BENCH)speed
+	$(BENCH)nearest
+	$(BENCH)witness
+	$(BENCH)pointing choose $(ASKED)
+	$(BENCH)stability $(ASKED)
+	$(BENCH)depths $(ASKED)
+endif
+	$(BENCH)single $(ASKED)
+	$(BENCH)pointing report $(ASKED)
+	$(BENCH)sanity $(ASKED)
+	$(BENCH)front $(ASKED)
 
 clean: ## remove what can be made again (not .venv: rm -r .venv)
 	rm -rf build .pytest_cache .ruff_cache .hypothesis

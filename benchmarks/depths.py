@@ -6,8 +6,7 @@ way. With the gain stands the tangent's residual, so that the table can say whet
 
 import torch
 
-from benchmarks.common import HERE, parser_of, write_table
-from benchmarks.specificity import BUNDLED_CLASSES
+from benchmarks.common import BUNDLED_CLASSES, folder_for, parser_of, write_table
 from helpers.measure.depths import by_depth, mosaics, per_depth
 from helpers.measure.grids import make_grids
 from helpers.saliency import Blurred
@@ -37,8 +36,9 @@ def main() -> None:
         "Rank AUC of the linear and the nonlinear member at the input and at every block of EfficientNet-Lite0, "
         f"{len(grids)} mosaics of {grids.members.unique().numel()} photographs; means, 95 % intervals by "
         "photograph; residual: the tangent's miss as a share of the change, median.",
+        table,
+        folder_for(options.quick),
     )
-    table.to_csv(HERE / "depths.csv", index=False)
 
 
 if __name__ == "__main__":

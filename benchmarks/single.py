@@ -18,57 +18,88 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from benchmarks.common import HERE, parser_of, write_table, write_whole
-from benchmarks.specificity import BUNDLED_CLASSES
-from helpers.measure.cost import measured
+from benchmarks import peers
+from benchmarks.common import BUNDLED_CLASSES, folder_for, page_of, parser_of, write_table, write_whole
+from benchmarks.common import HERE as BENCHES
+from benchmarks.methods import (
+    CENTRE,
+    NO_PEERS,
+    SUPPORTS,
+    TWINS,
+    Maps,
+    adapted,
+    control,
+    from_same_passes,
+    one_by_one,
+    twin,
+)
+from helpers.measure.cost import Work, counted
 from helpers.measure.faithfulness import area, fills, perturbation_curve
-from helpers.measure.grids import centre_distance
-from helpers.measure.peers import GradCam, Gradient, IntegratedGradients, Occlusion, SmoothGrad
-from helpers.measure.statistics import paired_difference
+from helpers.measure.peers import (
+    GradCam,
+    Gradient,
+    InputTimesGradient,
+    IntegratedGradients,
+    Occlusion,
+    SmoothGrad,
+)
+from helpers.measure.statistics import against
 from helpers.saliency import (
-    AllDepths,
     Blurred,
     Input,
     Layer,
     Logit,
     NonlinearSaliency,
     OwnMean,
-    Straight,
     StraightTangent,
-    fitted,
     presets,
     stages,
 )
 from helpers.zoo.classifiers import load_classifier
 from helpers.zoo.photographs import load_photo, photo_folder, photograph
 
-CACHE = HERE.parent / "build" / "single"
+CACHE = BENCHES.parent / "build" / "single"
 NETWORKS = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 SIDE, SQUARE, STEPS = 224, 16, 7
-OURS = "nonlinear, supports"
-TWIN = "linear twin of supports"
-CENTRE = "control: nearness to the centre"
-FEWEST = 8  # photographs, for an interval
 RANKS = ("first", "second")
 
 
-def methods(model, image: Tensor) -> dict[str, object]:
-    """Name -> method; all with the logit, the same blurred copy or mean colour, and the same last block."""
-    ours, last = presets.supports(model), stages(model, image)[-1]
-    straight = [member for member in ours.members if isinstance(member.path, Straight)]
+def methods(model, image: Tensor, dear: bool = False) -> dict[str, Maps]:
+    """Name -> maps; all with the logit, the same blurred copy or mean colour, and the same last block."""
+    last = stages(model, image)[-1]
+    supports = presets.supports(model)
     nothing = Layer(last, Input(reference=0.0))
-    return {
-        OURS: ours,
-        "nonlinear, one path, 9 gradients": presets.supports(model, OwnMean()),
-        "nonlinear, one path, 3 gradients": presets.supports(model, OwnMean(), steps=2),
-        TWIN: AllDepths(straight).replace(path=StraightTangent()),
-        "Grad-CAM": GradCam(model, last, score=Logit()),
-        "HiResCAM": NonlinearSaliency(model, Logit(), nothing, path=StraightTangent()),
-        "Integrated Gradients, 16": IntegratedGradients(model, Blurred(), 16, score=Logit()),
-        "SmoothGrad, 16": SmoothGrad(model, 0.1, 16, score=Logit()),
-        "Occlusion, 64 px": Occlusion(model, Blurred(), 64, 32, score=Logit()),
-        "gradient": Gradient(model, score=Logit()),
+    found = {
+        SUPPORTS: from_same_passes(supports),
+        "nonlinear, one path, 9 gradients": from_same_passes(presets.supports(model, OwnMean())),
+        "nonlinear, one path, 3 gradients": from_same_passes(presets.supports(model, OwnMean(), steps=2)),
+        TWINS[SUPPORTS]: from_same_passes(twin(supports)),
+        "Grad-CAM": one_by_one(GradCam(model, last, score=Logit())),
+        "HiResCAM": one_by_one(NonlinearSaliency(model, Logit(), nothing, path=StraightTangent())),
+        "LayerCAM": adapted(peers.layer_cam(last), model),
+        "Finer-CAM": adapted(peers.finer_cam(last), model),
+        "LRP": adapted(peers.lrp(), model),
+        "Integrated Gradients, 16": one_by_one(IntegratedGradients(model, Blurred(), 16, score=Logit())),
+        "SmoothGrad, 16": one_by_one(SmoothGrad(model, 0.1, 16, score=Logit())),
+        "Occlusion, 64 px": one_by_one(Occlusion(model, Blurred(), 64, 32, score=Logit())),
+        "input x gradient": one_by_one(InputTimesGradient(model, score=Logit())),
+        "gradient": one_by_one(Gradient(model, score=Logit())),
+        CENTRE: control(CENTRE),
     }
+    if dear:
+        found |= {
+            "Blur IG, 16": adapted(peers.blur_ig(steps=16), model),
+            "Guided IG, 200": adapted(peers.guided_ig(reference=Blurred()), model),
+            "RISE, 100 masks": adapted(peers.rise(masks=100), model),
+            "RISE, 500 masks": adapted(peers.rise(masks=500), model),
+            "Score-CAM": adapted(peers.score_cam(last), model),
+            "AGI": adapted(peers.agi(), model),
+            # in full, 20 iterations, one map takes 1,600 gradients and 14,000 passes
+            "iGOS++, 2 iterations": adapted(peers.igos_pp(iterations=2, steps=6, tries=5, area=1.0), model),
+            "Integrated Gradients, 64": one_by_one(IntegratedGradients(model, Blurred(), 64, score=Logit())),
+            "SmoothGrad, 64": one_by_one(SmoothGrad(model, 0.1, 64, score=Logit())),
+        }
+    return found
 
 
 def faithfulness(model, image: Tensor, target: int, saliency: Tensor) -> float:
@@ -89,69 +120,77 @@ def faithfulness(model, image: Tensor, target: int, saliency: Tensor) -> float:
     return sum(values) / len(values)
 
 
-def scores_of(network: str, model, image: Tensor, show_progress: bool = True) -> pd.DataFrame:
+def scores_of(
+    network: str, model, image: Tensor, of: Mapping[str, Maps], show_progress: bool = True
+) -> pd.DataFrame:
     """One row a (class, method), with its faithfulness; from the cache, as far as it is there."""
     file = CACHE / f"{network}-{hashlib.sha256(image.numpy().tobytes()).hexdigest()[:16]}.csv"
     table = pd.read_csv(file) if file.is_file() else pd.DataFrame({"method": []})
-    missing = {
-        n: m for n, m in {**methods(model, image), CENTRE: None}.items() if n not in set(table["method"])
-    }
+    missing = {name: maps for name, maps in of.items() if name not in set(table["method"])}
     with torch.no_grad():
         best = model(image)[0].topk(2).indices.tolist()
-    for name, method in tqdm(missing.items(), desc=network, leave=False, disable=not show_progress):
-        rows = []
-        for rank, target in zip(RANKS, best, strict=True):
-            plane = -centre_distance(*image.shape[-2:])[None]
-            if method is not None:
-                plane = fitted(method.attribute(image, target), image)[:, 0]
-            rows.append((rank, name, faithfulness(model, image, target, plane)))
+    for name, maps in tqdm(missing.items(), desc=network, leave=False, disable=not show_progress):
+        planes = maps(image, best)
+        rows = [
+            (rank, name, faithfulness(model, image, target, plane[None]))
+            for rank, target, plane in zip(RANKS, best, planes, strict=True)
+        ]
         table = pd.concat(
             [table, pd.DataFrame(rows, columns=["class", "method", "value"])], ignore_index=True
         )
         write_whole(table, file)
-    return table
+    return table[table["method"].isin(of)]
 
 
-def passes_of(model, image: Tensor) -> dict[str, float]:
-    """The arithmetic of each method's map, in forward passes of the network."""
-    costs = {name: measured(method, image, 0)[1].work for name, method in methods(model, image).items()}
-    return costs | {CENTRE: 0.0}
+def passes_of(network: str, model, image: Tensor, of: Mapping[str, Maps]) -> pd.DataFrame:
+    """What each method's map of one class costs: gradients, other passes, and all arithmetic in forward passes.
+
+    Kept in the cache, too: the counts are those of a network and an image size.
+    """
+    file = CACHE / f"{network}-{max(image.shape[-2:])}-costs.csv"
+    table = pd.read_csv(file) if file.is_file() else pd.DataFrame({"method": []})
+    with torch.no_grad(), Work() as one:
+        model(image)
+    for name in (name for name in of if name not in set(table["method"])):
+        with counted(model) as passes, Work() as work:
+            of[name](image, [0])
+        cost = passes.cost(1, work.operations / one.operations)
+        row = {
+            "method": name,
+            "gradients": cost.gradients + cost.part_gradients,
+            "forwards": cost.forwards + cost.part_forwards,
+            "passes": cost.work,
+        }
+        table = pd.concat([table, pd.DataFrame([row])], ignore_index=True)
+        write_whole(table, file)
+    return table.set_index("method").loc[list(of)]
 
 
-def verdict(low: float, high: float, photos: int) -> str:
-    """Of ours against a peer, from the interval of the paired difference."""
-    if photos < FEWEST:
-        return "too few"
-    if low > 0:
-        return "better"
-    return "worse" if high < 0 else "no worse" if low > -0.01 else "not shown"
-
-
-def summary(scores: pd.DataFrame, passes: Mapping[tuple[str, str], float]) -> pd.DataFrame:
+def summary(scores: pd.DataFrame, costs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """One row a (network, class, method): its mean, and what ours has more, paired by photograph."""
     rows = []
     for (network, rank), table in scores.groupby(["network", "class"], sort=False):
-        wide = table.pivot(index="photo", columns="method", values="value")
-        for name in table["method"].unique():
-            row = {"network": network, "class": rank, "method": name, "photos": len(wide)}
-            row |= {"value": wide[name].mean(), "passes": passes[network, name]}
-            if name != OURS:
-                found = paired_difference(wide[OURS], wide[name])
-                row |= {"ours more by": found.estimate, "low": found.low, "high": found.high}
-                row["verdict"] = verdict(found.low, found.high, len(wide))
-            rows.append(row)
+        wide = table.pivot(index="photo", columns="method", values="value")[list(table["method"].unique())]
+        found = against(wide, SUPPORTS, apart=[name for name in wide if name.startswith(NO_PEERS)])
+        for name in wide.columns:
+            known = {"network": network, "class": rank, "method": name, "photos": wide[name].count()}
+            known |= {"value": wide[name].mean(), **costs[network].loc[name]}
+            rows.append(known | (found.loc[name].to_dict() if name != SUPPORTS else {}))
     return pd.DataFrame(rows)
 
 
 def page(table: pd.DataFrame) -> pd.DataFrame:
-    """The table for a reader: a row a method; a column a network and class, with the verdict on ours."""
-    columns = {}
-    for (network, rank), part in table.groupby(["network", "class"], sort=False):
-        part = part.set_index("method")
-        words = [f" ({word})" if isinstance(word, str) else "" for word in part["verdict"]]
-        cells = [f"{value:.3f}{word}" for value, word in zip(part["value"], words, strict=True)]
-        columns[f"{network.removeprefix('efficientnet_')}, {rank}"] = pd.Series(cells, part.index)
-    return pd.DataFrame(columns).rename_axis("method").reset_index()
+    """For a reader: a row a method; a column a network and class. Methods on fewer photographs say so."""
+    few = table["photos"] < table["photos"].max()
+    named = table["method"].where(
+        ~few, table["method"] + " (" + table["photos"].astype(str) + " photographs)"
+    )
+    return page_of(
+        table.assign(method=named),
+        ["network", "class"],
+        "value",
+        lambda network, rank: f"{network.removeprefix('efficientnet_')}, {rank}",
+    )
 
 
 def photographs(folder: Path | None, count: int, side: int = SIDE) -> list[Tensor]:
@@ -168,26 +207,35 @@ def main() -> None:
     parser = parser_of(__doc__)
     parser.add_argument("--count", type=int, default=12, help="photographs of it")
     parser.add_argument("--networks", nargs="+", default=NETWORKS, choices=NETWORKS)
+    parser.add_argument(
+        "--dear", type=int, default=8, help="photographs of the first network with dear methods"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
-    images = photographs(options.photos, options.count)
-    tables, passes = [], {}
-    for network in options.networks:
+    networks, count, dear = options.networks, options.count, options.dear
+    if options.quick:
+        networks, count, dear = networks[:1], 2, 0
+    images = photographs(options.photos, count)[:count]
+    tables, costs = [], {}
+    for number, network in enumerate(networks):
         model = load_classifier(network).model
-        passes |= {(network, name): work for name, work in passes_of(model, images[0][None]).items()}
+        of, many = (methods(model, images[0][None], each) for each in (False, number == 0 and dear > 0))
         for photo, image in enumerate(tqdm(images, desc=network)):
-            tables.append(scores_of(network, model, image[None]).assign(network=network, photo=photo))
-    scores = pd.concat(tables, ignore_index=True)
-    table = summary(scores, passes)
+            scores = scores_of(network, model, image[None], many if photo < dear else of)
+            tables.append(scores.assign(network=network, photo=photo))
+        costs[network] = passes_of(network, model, images[0][None], many)
+    table = summary(pd.concat(tables, ignore_index=True), costs)
     write_table(
         "single",
         page(table),
         f"Insertion minus deletion (probability, squares of {SQUARE} px, mean of three fills) for the class that a "
         f"network puts first, and second, on {len(images)} photographs of {SIDE} px that chose nothing; in "
-        f"brackets what {OURS} is against the method, by the 95 % interval of the paired difference (bootstrap by "
-        "photograph; no worse: above -0.01).",
+        f"brackets what {SUPPORTS} is against the method, by the 95 % interval of the paired difference (bootstrap "
+        "by photograph, Holm over the peers; no worse: above -0.01). A method on fewer photographs is compared on "
+        "these: its mean is of other pictures. Costs and intervals: single.csv.",
+        table.round(4),
+        folder_for(options.quick),
     )
-    table.round(4).to_csv(HERE / "single.csv", index=False)
 
 
 if __name__ == "__main__":

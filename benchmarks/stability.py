@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm.auto import tqdm
 
-from benchmarks.common import parser_of, write_table
+from benchmarks.common import folder_for, parser_of, write_table
 from benchmarks.single import photographs
 from helpers.measure.maps import spearman
 from helpers.measure.peers import GradCam, Gradient, IntegratedGradients, Occlusion
@@ -72,9 +72,9 @@ def summary(scores: pd.DataFrame) -> pd.DataFrame:
     for name in scores["method"].unique():
         of = sizes[sizes["method"] == name].groupby("photo")["spearman"].mean()
         mean, low, high = bootstrap_interval(of.to_numpy())
-        row = {"method": name, "between sizes": f"{mean:.2f} ({low:.2f} to {high:.2f})"}
+        row = {"method": name, "between sizes": mean, "low": low, "high": high}
         for change, part in scores[scores["method"] == name].groupby("change", sort=False):
-            row[change] = round(part["spearman"].mean(), 2)
+            row[change] = part["spearman"].mean()
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -90,13 +90,14 @@ def main() -> None:
         agreements(model, {size: images[photo][None] for size, images in sizes.items()}).assign(photo=photo)
         for photo in tqdm(range(len(sizes[224])), desc="photographs")
     ]
-    table = summary(pd.concat(tables, ignore_index=True))
+    table = summary(pd.concat(tables, ignore_index=True)).round(2)
     write_table(
         "stability",
         table,
         f"Rank correlation of a photograph's maps on {GRID} x {GRID} squares, EfficientNet-Lite0, {len(tables)} "
         "photographs that chose nothing; between sizes: mean of the three pairs, with its 95 % "
         "interval (bootstrap by photograph).",
+        folder=folder_for(options.quick),
     )
 
 

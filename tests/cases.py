@@ -188,12 +188,12 @@ CASES: dict[str, Case] = {
         {"depths": 9, "mosaics": 1, "tangent_residual": (0.185, 0.197), "auc_nonlinear": (0.35, 0.38)},
     ),
     "09_scoreboard": Case(
-        {"task": "digits", "recompute": 6, "margin": 0.0, "draws": 500, "seed": 1},
+        {"network": "efficientnet_lite2", "rank": "second", "margin": 0.0, "draws": 500, "seed": 1},
         {
-            "digits_others": (0.95, 1.0),
-            "c5_cases_held": 3,
+            "first_class": (0.55, 0.552),
+            "depths_ahead": 13,
+            "c5_cases_held": 0,
             "affine_agreement": True,
-            "recomputed": 6,
         },
     ),
     "10_playground": Case(

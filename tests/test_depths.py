@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from torch import nn
 from torchvision import models as vision
 
-from helpers.measure.depths import by_depth, distinct_classes, mosaics, per_depth
+from helpers.measure.depths import by_depth, distinct_classes, mosaics, per_depth, within_depth
 from helpers.measure.grids import Grids
 from helpers.measure.statistics import bootstrap_interval
 from helpers.saliency import Input, Layer, Logit, LogOdds, NonlinearSaliency, StraightTangent, blocks
@@ -312,3 +312,35 @@ def test_summary_and_curve_refuse_other_tables():
         per_depth(table.iloc[:0])
     with pytest.raises(ValueError, match="without residual low"):
         depth_curve(per_depth(table, samples=5).drop(columns="residual low"))
+
+
+def test_within_a_depth_only_the_order_at_that_depth_counts():
+    rows = []
+    for depth, shift in enumerate((0.0, 10.0)):  # both grow with depth, which must not count
+        for member in range(12):
+            for cell in range(2):
+                value = (member * 7 + cell * 5) % 12
+                rows.append((depth, member, shift + value, shift - value))
+    table = pd.DataFrame(rows, columns=["depth", "member", "gain", "residual"])
+    found = within_depth(table, samples=200)
+    assert found.estimate == pytest.approx(-1.0)
+    assert found.high < -0.9
+    same = within_depth(table.assign(residual=table["gain"]), samples=200)
+    assert same.estimate == pytest.approx(1.0)
+    random = torch.rand(len(table), generator=torch.Generator().manual_seed(0)).numpy()
+    chance = within_depth(table.assign(residual=random), samples=200)
+    assert chance.low < 0 < chance.high
+    assert within_depth(table, samples=200) == found  # seeded
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda t: t.drop(columns="gain"), "table: expected rows with depth, member, gain and residual"),
+        (lambda t: t.iloc[:3], "table: expected the same cells, in one order, at every depth"),
+    ],
+)
+def test_within_a_depth_needs_the_same_cells_everywhere(change, words):
+    table = pd.DataFrame({"depth": [0, 0, 1, 1], "member": [0, 1, 0, 1], "gain": 1.0, "residual": 1.0})
+    with pytest.raises(ValueError, match=words):
+        within_depth(change(table), samples=10)

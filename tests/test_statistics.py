@@ -1,6 +1,7 @@
 """Intervals, paired differences and their summary."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from pictures import grids_of, some_pictures
@@ -14,6 +15,8 @@ from helpers.measure.grids import (
     grid_pointing,
 )
 from helpers.measure.statistics import (
+    Difference,
+    against,
     bootstrap_interval,
     compare,
     holm,
@@ -21,6 +24,7 @@ from helpers.measure.statistics import (
     paired_difference,
     proportion_interval,
     summarise,
+    verdict,
 )
 
 
@@ -170,3 +174,33 @@ def test_how_often_needs_truth_values(hits):
         proportion_interval(hits)
     with pytest.raises(ValueError, match=r"confidence: expected a number in \(0, 1\); got 1"):
         proportion_interval([True], confidence=1)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "p_holm", "cases", "word"),
+    [
+        (0.01, 0.1, 0.01, 8, "better"),
+        (0.01, 0.1, 0.2, 8, "no worse"),  # the interval alone is not enough
+        (-0.009, 0.1, 0.2, 8, "no worse"),
+        (-0.02, 0.1, 0.2, 8, "not shown"),
+        (-0.1, -0.02, 0.01, 8, "worse"),
+        (-0.1, -0.02, 0.2, 8, "not shown"),
+        (0.01, 0.1, 0.01, 7, "too few"),
+    ],
+)
+def test_the_one_rule_of_the_verdicts(low, high, p_holm, cases, word):
+    assert verdict(Difference((low + high) / 2, low, high, p_holm), p_holm, cases) == word
+
+
+def test_against_pairs_corrects_and_counts_groups():
+    values = pd.DataFrame({"ours": np.linspace(0.5, 0.9, 20)})
+    values["lower"], values["same"] = values["ours"] - 0.1, values["ours"]
+    values["few"] = (values["ours"] - 0.1).where(values.index < 6)
+    found = against(values, "ours")
+    assert found["verdict"].to_dict() == {"lower": "better", "same": "no worse", "few": "too few"}
+    assert found.loc["lower", "p_holm"] == pytest.approx(3 * 2 / 2001)
+    assert found.loc["few", "difference"] == pytest.approx(0.1)
+    by_scene = against(values, "ours", groups=np.arange(20) // 5)
+    assert set(by_scene["verdict"]) == {"too few"}  # four scenes
+    with pytest.raises(ValueError, match="ours: expected one of ours, lower, same, few; got 'absent'"):
+        against(values, "absent")

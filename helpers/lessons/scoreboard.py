@@ -1,99 +1,182 @@
 """The scoreboard: the measured tables of benchmarks/, their figures, and the rules of the verdicts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 
 from helpers.files import ROOT
-from helpers.measure.faithfulness import rank_agreement
-from helpers.measure.grids import cell_maps, grid_pointing, make_grids
-from helpers.measure.peers import standard_peers
-from helpers.saliency import (
-    GeometricMean,
-    Input,
-    Layer,
-    Logit,
-    NonlinearSaliency,
-    Softmax,
-    Straight,
-    Stretch,
-    stages,
-)
-from helpers.show.style import COLOUR_MAPS, COLOURS, MARKERS, line_style, shared_legend, styled
-from helpers.zoo.datasets import mnist5k
-from helpers.zoo.networks import digit_net
+from helpers.show.style import COLOURS, MARKERS, shared_legend, styled
 
 FOLDER = ROOT / "benchmarks"
-OURS = "nonlinear (preset)"
-PARTS = ("best-ranked class", "other classes")
-EQUAL, BETTER, NEITHER, TOO_FEW = "equal or better", "better", "not shown", "too few images"
-FEWEST = 10
+SUPPORTS, CONTRASTS = "nonlinear, supports", "nonlinear, contrasts"
+BEST, OTHERS = "best-ranked class", "other classes"
+PLAIN, CONTRAST = "plain", "contrast"
+NO_PEERS = ("nonlinear", "linear twin", "gradient x difference", "control", "presets")
+QUESTIONS = (
+    "one photograph, first class",
+    "one photograph, second class",
+    "mosaic, with contrast",
+    "inset, with contrast",
+    "planted, with contrast",
+)
+# verdict -> its colour and the mark in its cell: a grey print and every eye can tell them apart
+LOOKS = {
+    "worse": ("#E69F00", "−"),
+    "not shown": ("#E8E8E8", "?"),
+    "too few": ("#FFFFFF", ""),
+    "no worse": ("#BBD7EA", "="),
+    "better": ("#5AA3D0", "+"),
+}
 
 
 def table(name: str) -> pd.DataFrame:
-    """A measured table, named after its bench: "specificity" (a row a task, method, smoothing and part), "depths",
-    or "faithfulness" (a row a task, method, metric, fill, score and rank).
+    """A measured table, named after its bench: "single", "pointing", "depths", "sanity", "stability", "verdicts".
 
     Raises:
         FileNotFoundError: it has not been measured; the message says how.
 
     Example:
-        >>> sorted(table("specificity")["task"].unique())
-        ['bundled photographs', 'digits', 'photographs']
+        >>> sorted(table("single")["class"].unique())
+        ['first', 'second']
     """
     file = FOLDER / f"{name}.csv"
     if not file.is_file():
-        raise FileNotFoundError(
-            f"benchmarks/{name}.csv: no such table; `python -m benchmarks.{name}` writes it."
-        )
+        raise FileNotFoundError(f"benchmarks/{name}.csv: no such table; `make bench` writes it.")
     return pd.read_csv(file)
 
 
-def chosen(rows: pd.DataFrame, task: str) -> pd.DataFrame:
-    """The rows of a task at the smoothing that each method chose, the best for the other classes first.
+def short(network: str) -> str:
+    """A network's name in a figure.
 
     Example:
-        >>> rows = chosen(table("specificity"), "digits")
-        >>> sorted(rows["part"].unique())
-        ['all classes', 'best-ranked class', 'other classes']
+        >>> short("efficientnet_lite0"), short("digit_vit")
+        ('Lite0', 'ViT')
     """
-    found = rows[(rows["task"] == task) & rows["chosen"].astype(bool)]
-    others = found[found["part"] == "other classes"].set_index("method")["rank_auc"]
-    order = found["method"].map(others).rank(ascending=False, method="first")
-    return found.assign(order=order).sort_values(["order", "part"], kind="stable").drop(columns="order")
+    known = {"digit_net": "CNN", "digit_vit": "ViT", "all": "all"}
+    return known.get(network, network.removeprefix("efficientnet_").capitalize())
 
 
-def verdicts(rows: pd.DataFrame, task: str, rivals: Sequence[str], margin: float = 0.01) -> pd.DataFrame:
-    """Ours against each peer, one row a peer, one column a part.
+def base(method: str) -> str:
+    """A method's name without its settings.
 
-    "better": the interval of the difference is above 0, after Holm's correction; "equal or better": its lower
-    end is above -margin; else "not shown". With fewer than `FEWEST` images the verdict is "too few images".
+    Example:
+        >>> base("Integrated Gradients, 16"), base("nonlinear, supports")
+        ('Integrated Gradients', 'nonlinear, supports')
+    """
+    return method if method.startswith("nonlinear") else method.split(",")[0].split(" (")[0]
+
+
+def wins(single: pd.DataFrame, pointing: pd.DataFrame, part: str = OTHERS) -> pd.DataFrame:
+    """The verdict on ours against every method, in each question and network.
 
     Args:
-        rivals: beginnings of the methods' names.
+        single, pointing: the tables of these names.
+        part: of the scenes' classes.
 
-    Raises:
-        ValueError: a rival that the task has no row of.
+    Returns:
+        One row a method; columns (question, network): the verdict, or "" where it was not measured. On single
+        photographs ours is `presets.supports`, in scenes `presets.contrasts`, and every method has its contrast.
 
     Example:
-        >>> verdicts(table("specificity"), "digits", ["SmoothGrad"]).shape
-        (1, 2)
+        >>> wins(table("single"), table("pointing")).columns.get_level_values(0).unique()[0]
+        'one photograph, first class'
     """
-    found = chosen(rows, task)
-    result = {}
-    for peer in rivals:
-        own = found[found["method"].str.startswith(peer)].set_index("part")
-        if not len(own):
-            raise ValueError(f"rivals: expected methods of {task}; got {peer!r}.")
-        result[peer] = {}
-        for part in PARTS:
-            better = str(own["better"][part]) == "True"
-            equal = own["difference_low"][part] > -margin
-            verdict = BETTER if better else EQUAL if equal else NEITHER
-            result[peer][part] = verdict if own["images"][part] >= FEWEST else TOO_FEW
-    return pd.DataFrame(result).T
+    columns = {}
+    settled = single[~single["method"].str.contains(", 64$|100 masks|one path")]
+    for (rank, network), rows in settled.groupby(["class", "network"], sort=False):
+        rows = rows.assign(base=rows["method"].map(base)).drop_duplicates("base").set_index("base")
+        columns[f"one photograph, {rank} class", short(network)] = rows["verdict"]
+    scenes = pointing[(pointing["part"] == part) & (pointing["variant"] == CONTRAST)]
+    for (layout, network), rows in scenes[scenes["network"] != "all"].groupby(
+        ["layout", "network"], sort=False
+    ):
+        rows = rows.assign(base=rows["method"].map(base)).set_index("base")
+        columns[f"{layout}, with contrast", short(network)] = rows["verdict"]
+    found = pd.DataFrame(columns).fillna("")
+    found = found[sorted(columns, key=lambda column: QUESTIONS.index(column[0]))]
+    found = found[(found != "").any(axis=1)]
+    # the peers first; below them ours with other settings, the twins and the controls
+    return found.loc[sorted(found.index, key=lambda name: (name.startswith(NO_PEERS), name.lower()))]
+
+
+@styled
+def wins_figure(found: pd.DataFrame) -> Figure:
+    """Heat map of `wins`: a row a method, a column a question and network.
+
+    Example:
+        >>> figure = wins_figure(wins(table("single"), table("pointing")))
+        >>> len(figure.axes[0].get_yticks()) == len(wins(table("single"), table("pointing")))
+        True
+    """
+    names = list(LOOKS)
+    numbers = found.map(lambda word: names.index(word) if word else np.nan).to_numpy(float)
+    figure = Figure(figsize=(9.2, 0.32 * len(found) + 1.9))
+    axes = figure.subplots()
+    colours = ListedColormap([colour for colour, _ in LOOKS.values()])
+    norm = BoundaryNorm(np.arange(len(names) + 1) - 0.5, len(names))
+    axes.imshow(numbers, cmap=colours, norm=norm, aspect="auto")
+    for (row, column), number in np.ndenumerate(numbers):
+        if np.isfinite(number):
+            axes.text(column, row, LOOKS[names[int(number)]][1], ha="center", va="center", fontsize=11)
+    questions = found.columns.get_level_values(0)
+    axes.set_yticks(range(len(found)), found.index)
+    axes.set_xticks(range(found.shape[1]), found.columns.get_level_values(1))
+    axes.tick_params(length=0)
+    starts = [k for k, name in enumerate(questions) if k == 0 or name != questions[k - 1]]
+    for start, end in zip(starts, [*starts[1:], len(questions)], strict=True):
+        words = questions[start].replace(", ", "\n")
+        axes.text((start + end - 1) / 2, -0.7, words, ha="center", va="bottom", fontsize=9)
+        if start:
+            axes.axvline(start - 0.5, color="black", linewidth=1.2)
+    for name in reversed(names):
+        colour, mark = LOOKS[name]
+        axes.scatter([], [], marker="s", s=90, color=colour, edgecolor="0.6", label=f"{mark} {name}".strip())
+    figure.legend(
+        loc="outside lower center", ncols=len(names), frameon=False, title="ours is, against the method"
+    )
+    return figure
+
+
+@styled
+def differences_figure(single: pd.DataFrame, methods: Sequence[str]) -> Figure:
+    """What `presets.supports` has more than each method on single photographs: a panel a class, a mark a network.
+
+    Bars are 95 % intervals of the paired difference; right of 0 ours is the more faithful map.
+
+    Args:
+        single: the table of that name. methods: those that are shown, from the top.
+
+    Raises:
+        ValueError: a method that was not measured.
+
+    Example:
+        >>> differences_figure(table("single"), ["Grad-CAM", "gradient"]).axes[0].get_title()
+        'first class'
+    """
+    known = single["method"].unique()
+    for name in methods:
+        if name not in known:
+            raise ValueError(f"methods: expected measured ones ({'; '.join(known)}); got {name!r}.")
+    figure = Figure(figsize=(9.2, 0.42 * len(methods) + 1.5))
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, rank in zip(panels, ("first", "second"), strict=True):
+        rows = single[single["class"] == rank]
+        for k, (network, own) in enumerate(rows.groupby("network", sort=False)):
+            own = own.set_index("method").reindex(methods)
+            places = np.arange(len(methods)) + 0.2 * (k - 1)
+            ends = [own["difference"] - own["low"], own["high"] - own["difference"]]
+            look = {"color": COLOURS[k], "marker": MARKERS[k], "linestyle": "none", "markersize": 5}
+            axes.errorbar(own["difference"], places, xerr=ends, label=short(network), **look)
+        axes.axvline(0.0, color="black", linewidth=1.0)
+        axes.set(title=f"{rank} class", xlabel="insertion - deletion: ours has more by")
+        axes.set_yticks(range(len(methods)), methods)
+        axes.grid(True, axis="x")
+    panels[0].invert_yaxis()
+    shared_legend(figure, panels[0], columns=3)
+    return figure
 
 
 def pareto(cost: Sequence[float], quality: Sequence[float]) -> np.ndarray:
@@ -110,263 +193,83 @@ def pareto(cost: Sequence[float], quality: Sequence[float]) -> np.ndarray:
     return ~(no_costlier & no_worse & strictly).any(1)
 
 
-def front(rows: pd.DataFrame, task: str, part: str = "other classes") -> pd.DataFrame:
-    """The rows of the methods that nothing beats in both arithmetic and rank AUC, the cheapest first.
+def that_cost(single: pd.DataFrame, network: str, rank: str) -> pd.DataFrame:
+    """The methods whose maps take any arithmetic, the cheapest first.
 
-    Controls and oracle cost nothing and compete for nothing: they are left out.
-
-    Example:
-        >>> front(table("specificity"), "digits")["method"].tolist()
-        ['Grad-CAM, last block', 'nonlinear, at the last block alone']
-    """
-    found = _that_cost(rows, task, part)
-    return found[pareto(found["work"], found["rank_auc"])].sort_values("work")
-
-
-def _that_cost(rows: pd.DataFrame, task: str, part: str) -> pd.DataFrame:
-    """The chosen rows of a task and part whose maps take any arithmetic."""
-    found = chosen(rows, task)
-    return found[(found["part"] == part) & (found["work"] > 0)]
-
-
-def at_input_and_depth(model, image, reference, stretch, competitors: int) -> GeometricMean:
-    """The map of these tables: the geometric mean of a member at the input and one at the last block.
-
-    At the input the path goes to the reference, and a stretch of it counts; at the block it goes to "nothing is
-    active". Both are contrasted with the highest other classes. Every choice is one of
-    benchmarks/NOTES.md, 1 to 13.
-
-    Args:
-        model: an image classifier. image: one of the size that is to be explained, (1, C, H, W).
-        reference: of the member at the input. stretch: shares of the way. competitors: how many others.
-
-    Example:
-        >>> import torch
-        >>> net = digit_net()
-        >>> mean = at_input_and_depth(net, torch.zeros(1, 1, 28, 28), 0.0, (0.2, 0.9), competitors=5)
-        >>> [type(each.coordinates).__name__ for each in mean.members]
-        ['Input', 'Layer']
-    """
-    nothing, width = Input(reference=0.0), max(image.shape[2:]) / 14
-    places = [
-        (Input(reference=reference), Stretch(2, *stretch), width),
-        (Layer(stages(model, image)[-1], nothing, carried=False), Straight(2), 0.0),
-    ]
-    return GeometricMean(
-        [
-            NonlinearSaliency(
-                model, Logit(), place, path=path, readout=Softmax(competitors, smooth, temperature=0.25)
-            )
-            for place, path, smooth in places
-        ]
-    )
-
-
-def measured_anew(count: int, seed: int = 0, smoothing: float = 4.0) -> pd.Series:
-    """Mean rank AUC of the digits' preset and of the standard peers on `count` new grids, the best first.
-
-    A check of the table, not a replacement: default settings and one smoothing, where the table's were chosen.
+    Returns:
+        The rows, with columns more (faithfulness less that of `presets.supports` on the same photographs) and
+        on_front (none is both cheaper and more faithful).
 
     Raises:
-        ValueError: a count below 1.
+        ValueError: nothing was measured of them.
 
     Example:
-        >>> means = measured_anew(count=1)
-        >>> OURS in means.index, bool(means.is_monotonic_decreasing)
-        (True, True)
+        >>> found = that_cost(table("single"), "efficientnet_lite0", "first")
+        >>> bool(found["passes"].is_monotonic_increasing and found["on_front"].any())
+        True
     """
-    split, net = mnist5k(), digit_net()
-    grids = make_grids(split.test_inputs, split.test_targets, net, count, seed=seed, part="reporting")
-    ours = at_input_and_depth(net, grids.images[:1], 0.0, (0.2, 0.9), competitors=5)
-    methods = {OURS: ours, **standard_peers(net, net.features[-1], 0.0, window=10)}
-    maps = {name: cell_maps(_call(method), grids) for name, method in methods.items()}
-    scores = grid_pointing(maps, grids, 1, smoothing, seed=seed, show_progress=False)
-    return scores.groupby("method")["rank_auc"].mean().sort_values(ascending=False)
-
-
-def _call(method):
-    return lambda inputs, target: method.attribute(inputs, target=target)
+    found = single[(single["network"] == network) & (single["class"] == rank) & (single["passes"] > 0)]
+    if not len(found):
+        raise ValueError(
+            f"network, rank: expected measured ones ({', '.join(single['network'].unique())}; first, second); got "
+            f"{network!r}, {rank!r}."
+        )
+    # paired by photograph, since the dear methods have fewer; ours itself has no difference
+    found = found.assign(more=0.0 - found["difference"].fillna(0.0))
+    return found.assign(on_front=pareto(found["passes"], found["more"])).sort_values("passes")
 
 
 @styled
-def curves_figure(rows: pd.DataFrame, task: str, methods: Sequence[str]) -> Figure:
-    """Rank AUC over the smoothing that all maps get, one panel a part, one line a method.
+def cost_figure(found: pd.DataFrame) -> Figure:
+    """Faithfulness against the arithmetic of a map, with the front that nothing beats in both.
+
+    Args:
+        found: of `that_cost`.
 
     Example:
-        >>> figure = curves_figure(table("specificity"), "digits", ["Occlusion"])
+        >>> figure = cost_figure(that_cost(table("single"), "efficientnet_lite0", "first"))
         >>> figure.axes[0].get_xlabel()
-        'smoothing of every map (px)'
-    """
-    figure = Figure(figsize=(9.0, 4.4))
-    panels = figure.subplots(1, len(PARTS), sharey=True)
-    for axes, part in zip(panels, PARTS, strict=True):
-        for k, method in enumerate(methods):
-            line = rows[(rows["task"] == task) & (rows["method"] == method) & (rows["part"] == part)]
-            line = line.sort_values("smoothing")
-            axes.plot(line["smoothing"], line["rank_auc"], **line_style(k), label=method)
-        axes.axhline(0.5, color="black", linestyle="--", linewidth=1.0)
-        axes.set(title=f"{task}: {part}", xlabel="smoothing of every map (px)")
-        axes.grid(True)
-    panels[0].set_ylabel("rank AUC (chance 0.5)")
-    shared_legend(figure, panels[0], columns=3)
-    return figure
-
-
-@styled
-def cost_figure(rows: pd.DataFrame, task: str, part: str = "other classes") -> Figure:
-    """Rank AUC against the arithmetic of a map, with the front that nothing beats in both.
-
-    Example:
-        >>> cost_figure(table("specificity"), "digits").axes[0].get_xlabel()
         'arithmetic of one map, in forward passes'
     """
-    found, best = _that_cost(rows, task, part), front(rows, task, part)
-    figure = Figure(figsize=(7.6, 4.6))
+    best = found[found["on_front"]]
+    figure = Figure(figsize=(8.6, 4.8))
     axes = figure.subplots()
-    axes.plot(best["work"], best["rank_auc"], color="black", linewidth=1.0, drawstyle="steps-post")
+    axes.plot(best["passes"], best["more"], color="black", linewidth=1.0, drawstyle="steps-post")
     for k, row in enumerate(found.itertuples()):
+        ours = row.method.startswith("nonlinear")
         # another marker once the colours begin again
-        marker = MARKERS[(k + k // len(COLOURS)) % len(MARKERS)]
-        look = {"color": COLOURS[k % len(COLOURS)], "marker": marker, "linestyle": "none", "markersize": 8}
-        axes.plot(row.work, row.rank_auc, label=row.method, **look)
+        marker = "*" if ours else MARKERS[(k + k // len(COLOURS)) % len(MARKERS)]
+        look = {"marker": marker, "linestyle": "none", "markersize": 13 if ours else 7}
+        axes.plot(row.passes, row.more, color=COLOURS[k % len(COLOURS)], label=row.method, **look)
     axes.set(xscale="log", xlabel="arithmetic of one map, in forward passes")
-    axes.set(ylabel="rank AUC (chance 0.5)", title=f"{task}: {part}")
+    axes.axhline(0.0, color="black", linewidth=0.8, linestyle=":")
+    axes.set(ylabel="insertion - deletion, more than supports")
     axes.grid(True)
     figure.legend(loc="outside right center", frameon=False)
     return figure
 
 
-@styled
-def perturbation_figure(rows: pd.DataFrame, task: str, score: str = "log-odds", rank: int = 0) -> Figure:
-    """How much better than the preset a method's deletion and insertion are: a row a method, a marker a fill.
-
-    The best on average on top; bars are 95 % intervals of the paired difference. Right of 0 is better than the
-    preset: a lower mean of the deletion curve, a higher one of the insertion curve.
-
-    Args:
-        rows: the table "faithfulness".
-        score: what the curves follow: "log-odds" or "probability".
-        rank: 0 for the class that the model puts first, 1 for the second.
-
-    Raises:
-        ValueError: nothing was measured of that task, score or rank.
-
-    Example:
-        >>> perturbation_figure(table("faithfulness"), "digits").axes[0].get_title()
-        'digits: deletion'
-    """
-    found = perturbations(rows, task, score, rank)
-    order = found.groupby("method")["advantage"].mean().fillna(0.0).sort_values().index
-    figure = Figure(figsize=(9.6, 0.42 * len(order) + 1.4))
-    panels = figure.subplots(1, 2, sharey=True, sharex=True)
-    for axes, metric in zip(panels, ("deletion", "insertion"), strict=True):
-        for k, (fill, own) in enumerate(found[found["metric"] == metric].groupby("fill", sort=False)):
-            own = own.set_index("method").loc[order]
-            middle = own["advantage"]
-            place = np.arange(len(order)) + 0.22 * (1 - k)
-            ends = [middle - own["advantage_low"], own["advantage_high"] - middle]
-            look = line_style(k) | {"linestyle": "none", "label": f"{fill} fill"}
-            axes.errorbar(middle, place, xerr=ends, **look)
-        axes.axvline(0.0, color="black", linewidth=1.0)
-        axes.set(title=f"{task}: {metric}", xlabel=f"better than the preset by ({score})")
-        axes.set_yticks(range(len(order)), order)
-        axes.grid(True, axis="x")
-    shared_legend(figure, panels[0], columns=3)
-    return figure
-
-
-def perturbations(rows: pd.DataFrame, task: str, score: str = "log-odds", rank: int = 0) -> pd.DataFrame:
-    """The rows of deletion and insertion of a task; arguments and errors as in `perturbation_figure`.
-
-    Example:
-        >>> sorted(perturbations(table("faithfulness"), "digits")["metric"].unique())
-        ['deletion', 'insertion']
-    """
-    found = rows[
-        (rows["task"] == task)
-        & rows["metric"].isin(["deletion", "insertion"])
-        & (rows["score"] == score)
-        & (rows["rank"] == rank)
-    ]
-    if not len(found):
-        tasks = ", ".join(rows["task"].unique())
-        raise ValueError(
-            f"task, score, rank: expected a measured combination (tasks: {tasks}); got {task!r}, {score!r}, "
-            f"{rank!r}."
-        )
-    return found
-
-
-def duels(found: pd.DataFrame) -> pd.DataFrame:
-    """How often the preset is better or worse than each method, by the 95 % interval, over the ways to measure.
-
-    Args:
-        found: of `perturbations`.
+def against_four(
+    pointing: pd.DataFrame, margin: float, four: Sequence[str], layouts: Sequence[str]
+) -> pd.DataFrame:
+    """Claim C5: `presets.contrasts` against some methods with the same contrast, by the interval and a margin.
 
     Returns:
-        One row a method; columns preset better, not shown, preset worse: counts of (metric, fill).
+        One row a method, columns (layout, part): "better" (after Holm), "equal or better" (the interval's lower end
+        is above -margin), "not shown", "too few".
 
     Example:
-        >>> list(duels(perturbations(table("faithfulness"), "digits")))
-        ['preset better', 'not shown', 'preset worse']
+        >>> against_four(table("pointing"), 0.01, ["Grad-CAM"], ["mosaic"]).shape
+        (1, 2)
     """
-    others = found[found["method"] != OURS]
-    counts = pd.DataFrame(
-        {
-            "preset better": (others["advantage_high"] < 0).groupby(others["method"], sort=False).sum(),
-            "preset worse": (others["advantage_low"] > 0).groupby(others["method"], sort=False).sum(),
-        }
-    )
-    ways = others.groupby("method", sort=False).size()
-    counts.insert(1, "not shown", ways - counts.sum(axis=1))
-    return counts.rename_axis(None)
-
-
-def metric_agreement(rows: pd.DataFrame, specificity: pd.DataFrame, task: str, rank: int = 0) -> pd.DataFrame:
-    """Do deletion and insertion, by every fill and score, and rank AUC put the methods in the same order?
-
-    Args:
-        rows: the table "faithfulness".
-        specificity: the table "specificity", for rank AUC at the chosen smoothing: of the best-ranked class for
-            rank 0, of the other classes for rank 1.
-
-    Returns:
-        (metrics, metrics), as `helpers.measure.faithfulness.rank_agreement`, over the methods of both tables.
-
-    Example:
-        >>> metric_agreement(table("faithfulness"), table("specificity"), "digits").shape
-        (13, 13)
-    """
-    both = [perturbations(rows, task, score, rank) for score in ("log-odds", "probability")]
-    found = pd.concat(both).sort_values(["metric", "score"], kind="stable")
-    names = found["metric"] + ", " + found["fill"] + ", " + found["score"]
-    wide = found.assign(name=names).pivot(index="method", columns="name", values="value")[names.unique()]
-    auc = chosen(specificity, task)
-    wide["rank AUC"] = auc[auc["part"] == PARTS[rank]].set_index("method")["rank_auc"]
-    wide = wide.dropna().rename_axis(columns=None)
-    return rank_agreement(wide, {name: not name.startswith("deletion") for name in wide.columns})
-
-
-@styled
-def agreement_figure(tables: Mapping[str, pd.DataFrame]) -> Figure:
-    """Rank agreement between metrics, one panel a task.
-
-    Args:
-        tables: task -> (metrics, metrics), of `measure.faithfulness.rank_agreement`; the same metrics in all.
-
-    Example:
-        >>> agreement = metric_agreement(table("faithfulness"), table("specificity"), "digits")
-        >>> agreement_figure({"digits": agreement}).axes[0].get_title()
-        'digits'
-    """
-    figure = Figure(figsize=(2.7 * len(tables) + 2.6, 3.4))
-    panels = np.atleast_1d(figure.subplots(1, len(tables)))
-    for axes, (task, table) in zip(panels, tables.items(), strict=True):
-        image = axes.imshow(table, cmap=COLOUR_MAPS["signed"], vmin=-1, vmax=1)
-        axes.set_title(task)
-        numbers = [str(place) for place in range(1, len(table) + 1)]
-        named = [f"{name}  {place}" for place, name in zip(numbers, table.index, strict=True)]
-        axes.set_xticks(range(len(table)), numbers)
-        axes.set_yticks(range(len(table)), named if axes is panels[0] else numbers)
-    figure.colorbar(image, ax=list(panels), label="rank correlation over the methods", shrink=0.8)
-    return figure
+    rows = pointing[(pointing["network"] == "all") & (pointing["variant"] == CONTRAST)]
+    found = {}
+    for layout in layouts:
+        for part in (BEST, OTHERS):
+            own = (
+                rows[(rows["layout"] == layout) & (rows["part"] == part)].set_index("method").loc[list(four)]
+            )
+            equal = np.where(own["low"] > -margin, "equal or better", "not shown")
+            kept = own["verdict"].isin(["better", "too few"])
+            found[layout, part] = own["verdict"].where(kept, equal)
+    return pd.DataFrame(found, index=list(four))

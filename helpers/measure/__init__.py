@@ -1,1 +1,1 @@
-"""Measures, one kind a module: maps, grids, statistics, peers, cost, sanity, depths, faithfulness."""
+"""Measures, one kind a module: maps, grids, scenes, statistics, peers, cost, sanity, depths, faithfulness."""

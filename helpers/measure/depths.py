@@ -12,11 +12,12 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy.optimize import linear_sum_assignment
+from scipy.stats import rankdata
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from helpers.measure.grids import CELLS, Grids, grid_pointing, put_together
-from helpers.measure.statistics import bootstrap_interval
+from helpers.measure.statistics import Interval, bootstrap_interval
 from helpers.saliency import (
     Coordinates,
     Input,
@@ -242,3 +243,53 @@ def per_depth(table: pd.DataFrame, samples: int = 2000, seed: int = 0) -> pd.Dat
             row |= {name: interval.estimate, f"{name} low": interval.low, f"{name} high": interval.high}
         rows[depth] = row
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("depth")
+
+
+def within_depth(table: pd.DataFrame, samples: int = 2000, seed: int = 0) -> Interval:
+    """Does the gain grow with the residual *at one depth*? Rank correlation over the cells, mean of the depths.
+
+    Over depths both grow with depth, which says nothing of either; so each depth is looked at alone.
+
+    Args:
+        table: as `by_depth` gives it.
+        samples, seed: of the bootstrap, which draws whole photographs, the same ones at every depth.
+
+    Returns:
+        The mean of the depths' Spearman correlations, with its 95 % interval.
+
+    Raises:
+        ValueError: columns that are missing.
+
+    Example:
+        >>> import pandas as pd
+        >>> cells = pd.DataFrame({"depth": [0] * 4 + [1] * 4, "member": [0, 1, 2, 3] * 2})
+        >>> within_depth(cells.assign(gain=[1, 2, 3, 4] * 2, residual=[1, 2, 3, 4] * 2), samples=20).estimate
+        1.0
+    """
+    missing = [name for name in ("depth", "member", "gain", "residual") if name not in table.columns]
+    if missing or not len(table):
+        raise ValueError(
+            f"table: expected rows with depth, member, gain and residual; got {len(table)} rows with "
+            f"{', '.join(map(str, table.columns))}."
+        )
+    parts = [part for _, part in table.groupby("depth")]
+    if any(part["member"].tolist() != parts[0]["member"].tolist() for part in parts):
+        raise ValueError("table: expected the same cells, in one order, at every depth; got others.")
+    gain, residual = (
+        np.stack([part[name].to_numpy(float) for part in parts]) for name in ("gain", "residual")
+    )
+    members, number = np.unique(parts[0]["member"], return_inverse=True)
+    rows = [np.flatnonzero(number == member) for member in range(len(members))]
+
+    def mean(drawn: np.ndarray) -> float:
+        cells = np.concatenate([rows[member] for member in drawn])
+        ranks = [rankdata(values[:, cells], axis=1) for values in (gain, residual)]
+        centred = [values - values.mean(1, keepdims=True) for values in ranks]
+        with np.errstate(invalid="ignore"):  # a draw of one photograph alone has no correlation
+            found = (centred[0] * centred[1]).sum(1) / np.sqrt(np.prod([(c**2).sum(1) for c in centred], 0))
+        return float(np.nanmean(found)) if np.isfinite(found).any() else np.nan
+
+    generator = np.random.default_rng(seed)
+    draws = [mean(generator.choice(len(members), len(members))) for _ in range(samples)]
+    whole = mean(np.arange(len(members)))
+    return Interval(whole, *(float(q) for q in np.nanquantile(draws, [0.025, 0.975])))

@@ -160,6 +160,92 @@ def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
     return adjusted
 
 
+def verdict(difference: Difference, p_holm: float, cases: int, margin: float = 0.01, fewest: int = 8) -> str:
+    """What may be said of a difference: the one rule of every table.
+
+    Args:
+        difference: ours - the other's, with its 95 % interval.
+        p_holm: its p-value, corrected over all comparisons of the table's part.
+        cases: independent ones (scenes, photographs).
+        margin: what is too little to matter, in the units of the difference.
+        fewest: cases, for an interval to mean something.
+
+    Returns:
+        "better" (interval above 0, p_holm < 0.05), "worse" (the same below 0), "no worse" (interval above
+        -margin), "not shown" (none of these), "too few" (cases).
+
+    Example:
+        >>> verdict(Difference(0.1, 0.05, 0.15, 0.001), p_holm=0.01, cases=12)
+        'better'
+        >>> verdict(Difference(0.0, -0.005, 0.005, 0.8), p_holm=1.0, cases=12)
+        'no worse'
+    """
+    if cases < fewest:
+        return "too few"
+    if p_holm < 0.05 and difference.low > 0:
+        return "better"
+    if p_holm < 0.05 and difference.high < 0:
+        return "worse"
+    return "no worse" if difference.low > -margin else "not shown"
+
+
+def against(
+    values: pd.DataFrame,
+    ours: str,
+    groups: Sequence | np.ndarray | None = None,
+    margin: float = 0.01,
+    samples: int = 2000,
+    seed: int = 0,
+    apart: Sequence[str] = (),
+) -> pd.DataFrame:
+    """Paired differences of one column to each of the others, with a verdict.
+
+    Args:
+        values: one row a case, one column a method; where a method was not measured, NaN: it is compared over
+            the cases that both have.
+        ours: the column that the others are compared with.
+        groups: the independent group of each case (scene, photograph), one a row; None: each its own.
+        margin: as in `verdict`.
+        samples, seed: of `bootstrap_interval`.
+        apart: columns that are no peers (controls, ours with other settings): they are corrected among themselves.
+
+    Returns:
+        One row a method but ours, which is the index; columns difference (ours - its), low, high, p_holm
+        (corrected over the peers, or over those apart), verdict.
+
+    Raises:
+        ValueError: ours is no column; and what `bootstrap_interval` raises.
+
+    Example:
+        >>> import pandas as pd
+        >>> values = pd.DataFrame({"ours": [0.9, 0.8, 0.7] * 3, "peer": [0.8, 0.6, 0.6] * 3})
+        >>> against(values, "ours").round(3)[["difference", "verdict"]].values.tolist()
+        [[0.133, 'better']]
+    """
+    if ours not in values.columns:
+        raise ValueError(f"ours: expected one of {', '.join(map(str, values.columns))}; got {ours!r}.")
+    groups = np.arange(len(values)) if groups is None else np.asarray(groups)
+    others = [name for name in values.columns if name != ours]
+    found, cases = [], []
+    for name in others:
+        both = values[[ours, name]].notna().all(axis=1).to_numpy()
+        pair = (values[column][both] for column in (ours, name))
+        found.append(paired_difference(*pair, groups[both], samples=samples, seed=seed))
+        cases.append(len(np.unique(groups[both])))
+    corrected, families = np.ones(len(found)), np.array([name in apart for name in others], dtype=bool)
+    for family in (families, ~families):
+        corrected[family] = holm([each.p_value for each, own in zip(found, family, strict=True) if own])
+    rows = [
+        (each.estimate, each.low, each.high, p, verdict(each, p, count, margin))
+        for each, p, count in zip(found, corrected, cases, strict=True)
+    ]
+    return pd.DataFrame(
+        rows,
+        columns=["difference", "low", "high", "p_holm", "verdict"],
+        index=pd.Index(others, name="method"),
+    )
+
+
 def summarise(
     scores: pd.DataFrame, metric: str = "rank_auc", group: str = "grid", samples: int = 2000, seed: int = 0
 ) -> pd.DataFrame:
