@@ -108,7 +108,7 @@ def write_table(
     write_whole(table if whole is None else whole, folder / f"{name}.csv")
     packages = ", ".join(f"{p} {version(p)}" for p in ("torch", "captum", "numpy"))
     cores = f"{torch.get_num_threads()} threads, {platform.machine()}, Python {platform.python_version()}"
-    header = f"{notes}\n\nMeasured {datetime.date.today().isoformat()} with {packages}; {cores}.\n\n"
+    header = f"{notes}\n\nMeasured {datetime.date.today().isoformat()} with {packages}; {cores}; seed 0.\n\n"
     columns = list(table.columns)
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     for row in table.itertuples(index=False):

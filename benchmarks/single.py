@@ -206,7 +206,7 @@ def photographs(folder: Path | None, count: int, side: int = SIDE) -> list[Tenso
 def main() -> None:
     parser = parser_of(__doc__)
     parser.add_argument("--count", type=int, default=12, help="photographs of it")
-    parser.add_argument("--networks", nargs="+", default=NETWORKS, choices=NETWORKS)
+    parser.add_argument("--networks", nargs="+", default=NETWORKS, help="these, or any of torchvision's")
     parser.add_argument(
         "--dear", type=int, default=8, help="photographs of the first network with dear methods"
     )
