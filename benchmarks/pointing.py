@@ -66,7 +66,7 @@ class Kind:
     widths: tuple[float, ...]
 
 
-PHOTOGRAPHS = Kind(("mosaic", "inset"), 4, 8, (0, 8, 16, 32, 48, 64, 96))
+PHOTOGRAPHS = Kind(("mosaic", "inset"), 4, 8, (0, 8, 16, 32, 48, 64, 96, 128))
 DIGITS = Kind(("planted",), 1, 2, (0, 2, 4, 6, 8, 12, 16))
 
 
@@ -341,7 +341,8 @@ def main() -> None:
         + ", ".join(f"{layout}: {count} scenes" for layout, count in counts.items())
         + "); settings and smoothing chosen on other images. In brackets what nonlinear, supports (plain) or "
         "nonlinear, contrasts (contrast) is against the method in the same column: 95 % intervals by scene, Holm "
-        "over the peers. LRP has no rule for the transformer: its planted digits are those of the CNN alone.",
+        "over the peers; the networks share photographs, so intervals over all of them are too narrow. LRP has "
+        "no rule for the transformer: its planted digits are those of the CNN alone.",
         table.round(4),
         folder_for(options.quick),
     )

@@ -88,7 +88,7 @@ def test_where_all_is_better_every_target_is_met():
     ("changed", "target", "verdict"),
     [
         ({"single": single(**{"Grad-CAM": "no worse"})}, "M1", "in part"),
-        ({"single": single(**{"iGOS++, 2 iterations": "worse"})}, "M2", "in part"),
+        ({"single": single(**{"iGOS++, cut down": "worse"})}, "M2", "in part"),
         ({"single": single(**{TWINS[SUPPORTS]: "worse"})}, "M4", "missed"),
         ({"pointing": pointing("not shown")}, "M3", "missed"),
         (
@@ -113,7 +113,7 @@ def test_the_front_page_has_at_most_eight_rows_and_the_best_peer():
     assert len(table) <= 8
     assert table["map"].is_unique
     assert list(table["map"])[:2] == [SUPPORTS, CONTRASTS]
-    assert front.best_peer(single()) in set(table["map"])
+    assert {front.best_peer(single(), rank) for rank in ("first", "second")} <= set(table["map"])
     assert table.set_index("map").loc["Grad-CAM", "sizes"] == 0.8
     assert table.set_index("map").loc[CONTRASTS, "passes"] == 7.0
 
