@@ -108,7 +108,8 @@ def photo_scenes(folder: Path | None, model: nn.Module, layout: str, part: str, 
         ValueError: too few photographs for a single scene.
     """
     images, targets = labelled(folder, part, CELL if layout == "mosaic" else 2 * CELL)
-    sure = confident(predict(model, images, 16).softmax(1), targets, 0.9)
+    # those that packages bring are few: there it is enough that the network is right
+    sure = confident(predict(model, images, 16).softmax(1), targets, 0.0 if folder is None else 0.9)
     scenes = []
     for number, group in enumerate(groups(sure, targets, 4 if layout == "mosaic" else 2, count)):
         if layout == "mosaic":
@@ -119,7 +120,8 @@ def photo_scenes(folder: Path | None, model: nn.Module, layout: str, part: str, 
     if not scenes:
         raise ValueError(
             f"--photos: expected at least {4 if layout == 'mosaic' else 2} photographs of distinct classes in the "
-            f"{part} half that the network names with a probability of 0.9; got {len(sure)} of {len(images)}."
+            f"{part} half that the network names, of a folder with a probability of 0.9; got {len(sure)} of "
+            f"{len(images)}."
         )
     return scenes
 
@@ -325,6 +327,9 @@ def main() -> None:
     torch.set_num_threads(1)
     if options.what == "choose":
         table = choose(options.photos, options.count, options.digits)
+        if options.photos is None:  # nothing can be chosen on so few: what was chosen for photographs stays
+            kept = pd.read_csv(HERE / "choose.csv", keep_default_na=False)
+            table = pd.concat([kept[kept["layout"].isin(PHOTOGRAPHS.layouts)], table], ignore_index=True)
         write_whole(table.round(4), HERE / "choose.csv")
         return
     count, digits, networks = options.count, options.digits, options.networks

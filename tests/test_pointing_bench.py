@@ -146,3 +146,22 @@ def test_the_summary_pairs_ours_by_scene():
 def test_too_few_photographs_are_told_before_any_map():
     with pytest.raises(ValueError, match="--photos: expected at least 4 photographs of distinct classes"):
         bench.photo_scenes(None, lambda images: torch.zeros(len(images), 1000), "mosaic", "reporting", 1)
+
+
+def test_the_photographs_that_packages_bring_make_scenes():
+    model = bench.network("efficientnet_lite0")
+    mosaics, pairs = (
+        bench.photo_scenes(None, model, layout, "reporting", 2) for layout in ("mosaic", "inset")
+    )
+    assert [scene.masks.shape[1] for scene in (*mosaics, *pairs)] == [4, 2, 2]
+
+
+def test_every_layout_has_a_choice_of_every_method():
+    table = pd.read_csv(bench.HERE / "choose.csv", keep_default_na=False)
+    for kind in (bench.PHOTOGRAPHS, bench.DIGITS):
+        for layout in kind.layouts:
+            rows = table[table["layout"] == layout]
+            choices = {(r.method, r.variant): (r.setting, float(r.width)) for r in rows.itertuples()}
+            wanted = bench.frozen(choices, side=256)
+            for method in rows["method"].unique():
+                assert wanted(method, []), method
