@@ -11,9 +11,10 @@ import pandas as pd
 import torch
 
 from benchmarks.common import folder_for, parser_of, write_table
-from benchmarks.methods import CONTRASTS, NO_PEERS, OURS, SUPPORTS, TWINS
+from benchmarks.methods import CONTRASTS, SUPPORTS, TWINS
 from benchmarks.pointing import CELLS_OUT, CONTRAST, OTHERS
 from benchmarks.single import CENTRE, SIDE
+from helpers.lessons.scoreboard import NO_PEERS
 from helpers.measure.cost import measured
 from helpers.measure.depths import per_depth, within_depth
 from helpers.saliency import presets
@@ -166,7 +167,7 @@ def _sane(tables: dict[str, pd.DataFrame]) -> tuple[str, str, str]:
     table, text, held = tables["sanity"], [], True
     for data, rows in table.groupby("data", sort=False):
         rows = rows.set_index("method")
-        peers = rows.drop(index=[*OURS, *TWINS.values()], errors="ignore")
+        peers = rows[~rows.index.str.startswith(NO_PEERS)]
         kept, shared = rows.loc[SUPPORTS, "kept"], rows.loc[SUPPORTS, "overlap"]
         held &= abs(kept) <= 0.1 and shared < peers["overlap"].min()
         least = peers["overlap"].idxmin()

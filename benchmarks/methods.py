@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import peers
+from helpers.lessons.scoreboard import CONTRASTS, SUPPORTS
 from helpers.measure.grids import centre_distance
 from helpers.measure.peers import (
     GradCam,
@@ -40,7 +41,6 @@ from helpers.zoo.networks import DigitVit
 
 Maps = Callable[[Tensor, Sequence[int]], Tensor]  # image (1, C, H, W), K classes -> (K, H, W)
 
-SUPPORTS, CONTRASTS = "nonlinear, supports", "nonlinear, contrasts"
 IG, FINER = "Integrated Gradients", "Finer-CAM"
 CENTRE, RANDOM = "control: nearness to the centre", "control: uniform random"
 OURS = (SUPPORTS, CONTRASTS)
@@ -51,8 +51,6 @@ TWINS = {
     CONTRASTS: "linear twin of contrasts",
     IG: "gradient x difference (twin of IG)",
 }
-# what is no peer: a verdict on ours against it is not corrected together with those on the peers
-NO_PEERS = ("nonlinear", "linear twin", "gradient x difference", "control", "presets")
 TEMPERATURE = 0.25  # of the contrast, for all methods
 
 

@@ -28,13 +28,13 @@ from benchmarks.methods import (
     CONTROLS,
     FINER,
     IG,
-    NO_PEERS,
     SUPPORTS,
     Maps,
     contrasted,
     methods_of,
 )
-from helpers.measure.grids import confident, put_together
+from helpers.lessons.scoreboard import NO_PEERS
+from helpers.measure.grids import BEST, OTHERS, confident, put_together
 from helpers.measure.maps import pool, smooth
 from helpers.measure.scenes import Scenes, insets, of_grids, planted, pointing
 from helpers.measure.statistics import against
@@ -53,7 +53,6 @@ PRESET = "presets.contrasts, as it comes"
 OWN_WIDTH = 3 / 56  # its smoothing, as a share of the side; the row `CONTRASTS` chooses, as every method does
 ALONE = (*CONTROLS, FINER)  # a control is the same for all classes; Finer-CAM is a contrast
 SLOW = (IG, "SmoothGrad")  # left out of a quick run
-BEST, OTHERS = "best-ranked class", "other classes"
 
 
 @dataclass(frozen=True)
@@ -171,17 +170,18 @@ Wanted = Callable[[str, Sequence[str]], list[tuple[str, str, float]]]
 
 
 def scored(
-    scenes: Sequence[Scenes], name: str, kind: Kind, wanted: Wanted, bar: tqdm, quick: bool = False
+    scenes: Sequence[Scenes], model: nn.Module, name: str, kind: Kind, wanted: Wanted, quick: bool = False
 ) -> pd.DataFrame:
     """One row a (scene, object, method, setting, variant, width).
 
     Args:
+        name: of the model, in the cache.
         wanted: (method, its settings) -> setting, variant and width of each map that is scored.
     """
-    model, tables = network(name), []
-    methods = methods_of(model, scenes[0].images)
+    tables, methods = [], methods_of(model, scenes[0].images)
     if quick:
         methods = {method: of for method, of in methods.items() if method not in SLOW}
+    bar = tqdm(total=len(scenes) * len(methods), desc=name)
     for number, scene in enumerate(scenes):
         image, objects = scene.images, scene.targets.shape[1]
         classes, logits = classes_of(model, scene)
@@ -198,6 +198,7 @@ def scored(
                 known = {"method": method, "setting": setting, "variant": variant, "width": width}
                 tables.append(rows.assign(scene=number, **known))
             bar.update()
+    bar.close()
     return pd.concat(tables, ignore_index=True)
 
 
@@ -246,9 +247,7 @@ def choose(folder: Path | None, count: int, digits: int) -> pd.DataFrame:
                 scenes = digit_scenes(model, "choosing", digits)
             else:
                 scenes = photo_scenes(folder, model, layout, "choosing", count)
-            total = len(scenes) * len(methods_of(model, scenes[0].images))
-            with tqdm(total=total, desc=f"choose, {layout}") as bar:
-                scores = scored(scenes, name, kind, to_choose_from(kind, settings), bar)
+            scores = scored(scenes, model, name, kind, to_choose_from(kind, settings))
             keys = ["method", "variant", "setting", "width"]
             means = scores.groupby(keys, sort=False)["rank_auc"].mean().reset_index()
             best = means.loc[means.groupby(["method", "variant"], sort=False)["rank_auc"].idxmax()]
@@ -272,12 +271,10 @@ def report(
                     scenes = digit_scenes(model, "reporting", digits)
                 else:
                     scenes = photo_scenes(folder, model, layout, "reporting", count)
-                total = len(scenes) * len(methods_of(model, scenes[0].images))
                 rows = table[table["layout"] == layout].itertuples()
                 choices = {(r.method, r.variant): (r.setting, float(r.width)) for r in rows}
                 side = scenes[0].images.shape[-1]
-                with tqdm(total=total, desc=f"{layout}, {name}") as bar:
-                    scores = scored(scenes, name, kind, frozen(choices, side), bar, quick)
+                scores = scored(scenes, model, name, kind, frozen(choices, side), quick)
                 own = (scores["method"] == CONTRASTS) & (scores["width"] == OWN_WIDTH * side)
                 scores.loc[own, "method"] = PRESET
                 tables.append(scores.assign(layout=layout, network=name))

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from benchmarks.common import folder_for, parser_of, write_table
-from benchmarks.methods import CONTRASTS, CONTROLS, NO_PEERS, SUPPORTS, chosen, methods_of
+from benchmarks.methods import CONTRASTS, CONTROLS, SUPPORTS, chosen, methods_of
 from benchmarks.single import photographs
+from helpers.lessons.scoreboard import NO_PEERS
 from helpers.lessons.your_model import untrained
 from helpers.measure.maps import overlap, pool, smooth, spearman
 from helpers.measure.statistics import against, bootstrap_interval

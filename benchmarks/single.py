@@ -23,7 +23,6 @@ from benchmarks.common import BUNDLED_CLASSES, folder_for, page_of, parser_of, w
 from benchmarks.common import HERE as BENCHES
 from benchmarks.methods import (
     CENTRE,
-    NO_PEERS,
     SUPPORTS,
     TWINS,
     Maps,
@@ -33,6 +32,7 @@ from benchmarks.methods import (
     one_by_one,
     twin,
 )
+from helpers.lessons.scoreboard import NO_PEERS
 from helpers.measure.cost import Work, counted
 from helpers.measure.faithfulness import area, fills, perturbation_curve
 from helpers.measure.peers import (

@@ -46,11 +46,6 @@ def toys(scenes, tmp_path, monkeypatch):
 EVERYTHING = bench.to_choose_from(bench.DIGITS, {})
 
 
-class Bar:
-    def update(self):
-        pass
-
-
 def test_no_image_is_in_two_groups_and_no_class_twice_in_one():
     targets = torch.tensor([0, 0, 1, 1, 2, 2, 3, 3, 4])
     found = list(bench.groups(torch.arange(9), targets, 2, count=10))
@@ -87,7 +82,7 @@ def test_rivals_can_be_kept_out_of_the_scene():
 
 
 def test_every_method_chooses_and_reports_only_what_it_chose(scenes, toys):
-    scores = bench.scored(scenes[:1], "digit_net", bench.DIGITS, EVERYTHING, Bar())
+    scores = bench.scored(scenes[:1], NET, "digit_net", bench.DIGITS, EVERYTHING)
     peer = scores[scores["method"] == "peer"]
     assert set(peer["setting"]) == {"good", "bad"}
     assert set(peer["width"]) == set(bench.DIGITS.widths)
@@ -98,7 +93,7 @@ def test_every_method_chooses_and_reports_only_what_it_chose(scenes, toys):
     choices = {("peer", v): ("good", 0.0) for v in (bench.PLAIN, bench.CONTRAST)}
     choices |= {(bench.CONTRASTS, v): ("", 8.0) for v in (bench.PLAIN, bench.CONTRAST)}
     choices |= {(bench.CONTROLS[0], bench.PLAIN): ("", 0.0)}
-    scores = bench.scored(scenes[:1], "digit_net", bench.DIGITS, bench.frozen(choices, 84), Bar())
+    scores = bench.scored(scenes[:1], NET, "digit_net", bench.DIGITS, bench.frozen(choices, 84))
     assert (scores[scores["method"] == "peer"]["rank_auc"] == 1).all()
     assert set(scores[scores["method"] == "peer"]["setting"]) == {"good"}
     ours = scores[scores["method"] == bench.CONTRASTS].groupby("variant")["width"].unique()
@@ -115,12 +110,12 @@ def test_settings_are_those_of_the_first_layout_and_widths_each_layouts_own():
 
 
 def test_an_interrupted_run_goes_on_where_it_stopped(scenes, toys):
-    bench.scored(scenes[:1], "digit_net", bench.DIGITS, EVERYTHING, Bar())
+    bench.scored(scenes[:1], NET, "digit_net", bench.DIGITS, EVERYTHING)
     (lost,) = bench.CACHE.glob("digit_net/*/peer-bad.npz")
     lost.unlink()
     calls = {name: {s: m.calls for s, m in of.items()} for name, of in toys.items() if name == "peer"}
     assert calls == {"peer": {"good": 1, "bad": 1}}
-    bench.scored(scenes[:1], "digit_net", bench.DIGITS, EVERYTHING, Bar())
+    bench.scored(scenes[:1], NET, "digit_net", bench.DIGITS, EVERYTHING)
     assert (toys["peer"]["good"].calls, toys["peer"]["bad"].calls) == (1, 2)
 
 

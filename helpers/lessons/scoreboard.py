@@ -8,12 +8,13 @@ from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 
 from helpers.files import ROOT
+from helpers.measure.grids import BEST, OTHERS
 from helpers.show.style import COLOURS, MARKERS, shared_legend, styled
 
 FOLDER = ROOT / "benchmarks"
 SUPPORTS, CONTRASTS = "nonlinear, supports", "nonlinear, contrasts"
-BEST, OTHERS = "best-ranked class", "other classes"
 PLAIN, CONTRAST = "plain", "contrast"
+# what is no peer: a verdict on ours against it is not corrected together with those on the peers
 NO_PEERS = ("nonlinear", "linear twin", "gradient x difference", "control", "presets")
 QUESTIONS = (
     "one photograph, first class",
