@@ -6,8 +6,10 @@ outputs are shown. No page loads anything from another host: maths is MathML, ma
 styles and scripts along.
 """
 
+import json
 import re
 from functools import partial
+from html import escape
 from pathlib import Path
 from textwrap import indent
 
@@ -16,11 +18,11 @@ from latex2mathml.converter import convert
 from sphinx.application import Sphinx
 from sphinx.util.images import get_image_size
 
+from helpers.files import FRAMES
+
 DOCS = Path(__file__).parent
 WIDE = 700  # pixels: a wider figure would be shrunk to less than half on a telephone
 PANEL = "Here the notebook shows a live panel. Open the notebook to move it: this page computes nothing."
-
-MARK = '"# NBVAL_CHECK_OUTPUT\\n",'  # for the tests of the notebooks; as a line of JSON
 
 project = "Nonlinear saliency maps"
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
@@ -67,6 +69,7 @@ html_favicon = "_static/favicon.svg"
 html_math_renderer = "mathml"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_js_files = [("panels.js", {"defer": "defer"})]
 templates_path = ["_templates"]
 html_additional_pages = {"index": "start.html"}
 html_sourcelink_suffix = ""
@@ -79,10 +82,38 @@ pygments_dark_style = "a11y-high-contrast-dark"
 
 
 def prepare(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Append the table of contents to the start page, whose file is not only for the site; leave out test marks."""
+    """Append the table of contents to the start page, whose file is not only for the site; make panels of frames."""
     if docname == root_doc:
         source[0] += "\n" + (DOCS / "contents.md").read_text(encoding="utf-8")
-    source[0] = source[0].replace(MARK, "")
+    source[0] = with_panels(source[0])
+
+
+def with_panels(notebook: str) -> str:
+    """The notebook's file, the pictures that `helpers.show.live` keeps in it as HTML."""
+    if FRAMES not in notebook:
+        return notebook
+    content = json.loads(notebook)
+    for cell in content["cells"]:
+        for output in cell.get("outputs", []):
+            if frames := output.get("data", {}).pop(FRAMES, None):
+                output["data"] = {"text/html": panel(**frames)}
+    return json.dumps(content)
+
+
+def panel(controls: list[dict], pictures: list[dict]) -> str:
+    """Sliders over pictures; without scripts the picture that the notebook starts with. panels.js moves them."""
+    number, sliders = 0, []
+    for control in controls:
+        number = number * len(control["texts"]) + control["start"]
+        texts, last = escape(json.dumps(control["texts"])), len(control["texts"]) - 1
+        sliders.append(
+            f'<label>{escape(control["label"])} <input type="range" min="0" max="{last}" value="{control["start"]}" '
+            f'data-texts="{texts}"> <output>{escape(control["texts"][control["start"]])}</output></label>'
+        )
+    start = pictures[number]
+    image = f'<img alt="{escape(start["alt"])}" src="data:image/png;base64,{start["png"]}">'
+    data = json.dumps(pictures).replace("<", "\\u003c")
+    return f'<div class="panel">{"".join(sliders)}{image}<script type="application/json">{data}</script></div>'
 
 
 def as_google_style(app: Sphinx, what: str, name: str, obj: object, options, lines: list[str]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PART = ".part"  # ends the name of a file that is being written
+FRAMES = "application/vnd.nonlinear-saliency.frames+json"  # in notebooks: a panel's pictures, for pages
 
 
 def write_whole(path: str | Path, content: bytes) -> None:

@@ -14,7 +14,7 @@ import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 
 from helpers.run import notebook_files
-from helpers.run.form import check_form
+from helpers.run.form import COMPARED, check_form
 from helpers.run.notebook_files import Notebook
 from helpers.run.parameters import is_parameters
 from helpers.run.records import recorded
@@ -186,6 +186,7 @@ def test_every_figure_has_a_text_for_those_who_cannot_see_it(path):
 @walk
 def test_key_numbers_are_on_record_and_nbval_compares_them(path):
     assert recorded(read(path)), "no record(...) among the committed outputs"
-    last = code(path)[-1].source
-    assert "record(" in last, "the last code cell calls record(...)"
-    assert "NBVAL_CHECK_OUTPUT" in last
+    last = code(path)[-1]
+    assert "record(" in last.source, "the last code cell calls record(...)"
+    assert COMPARED in last.metadata.get("tags", [])
+    assert not any("nbval" in cell.source.lower() for cell in code(path)), "tags tell nbval what to compare"

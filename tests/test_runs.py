@@ -44,7 +44,6 @@ pixel = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGNgYGBgAAAABQA
 Image(data=base64.b64decode(pixel), format="png")"""
 
 RECORD = """\
-# NBVAL_CHECK_OUTPUT
 from helpers.run.records import record
 record(total=steps * rate, label=label, loud=loud, widths=len(widths))"""
 
@@ -472,6 +471,12 @@ def test_normalise_command_writes_and_check_only_tells(tmp_path, capsys):
     assert command.main(["normalise", "--check", str(path)]) == 0
 
 
+def test_a_cell_whose_output_is_compared_must_have_one():
+    cell = nbformat.v4.new_code_cell("x", execution_count=1, metadata={"tags": [form.COMPARED]})
+    found = form.problems(nbformat.v4.new_notebook(cells=[cell]))
+    assert found == ["cell 1: its outputs are missing"]
+
+
 @pytest.mark.parametrize(
     ("source", "outputs", "problem"),
     [
@@ -486,7 +491,6 @@ def test_normalise_command_writes_and_check_only_tells(tmp_path, capsys):
         ("x", [nbformat.v4.new_output("error", ename="KeyError", evalue="1", traceback=[])], "error output"),
         ("plt.show()", [], "its outputs are missing"),
         ("record(a=1)", [], "its outputs are missing"),
-        ("# NBVAL_CHECK_OUTPUT\nx", [], "its outputs are missing"),
         ("  ", [], "empty code cell"),
     ],
 )

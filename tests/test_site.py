@@ -198,7 +198,7 @@ def test_a_live_panel_is_announced_where_its_output_would_be(pages):
     assert panels >= 1
 
 
-def test_code_of_sentences_is_folded_and_marks_of_tests_are_left_out(pages):
+def test_code_of_sentences_is_folded(pages):
     page = pages["notebooks/03_nonlinear_saliency.html"]
     folded = page.select("details.folded")
     assert folded
@@ -206,10 +206,6 @@ def test_code_of_sentences_is_folded_and_marks_of_tests_are_left_out(pages):
         assert part.select_one("pre")
         assert not part.select_one(".cell_output")
     assert len(page.select(".cell_input")) > len(folded)
-    for name in map(page_of, NOTEBOOKS):
-        assert not [code for code in pages[name].select(".cell_input pre") if "NBVAL" in code.get_text()], (
-            name
-        )
 
 
 def test_nothing_is_loaded_from_another_host(site, pages):

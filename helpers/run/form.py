@@ -9,6 +9,7 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
+from helpers.files import FRAMES
 from helpers.run.notebook_files import ANSI, Notebook, dumps
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
@@ -16,6 +17,7 @@ IMAGES = ("image/png", "image/jpeg")
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 LANGUAGE_INFO = {"file_extension": ".py", "name": "python", "pygments_lexer": "ipython3"}
 CELL_METADATA = ("tags", "jupyter")
+COMPARED = "nbval-check-output"  # the tag of cells whose output nbval compares
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 # Not after a letter or a dot: the path part of an address on the web, or a relative path, is fine.
 _PATH = re.compile(
@@ -94,7 +96,9 @@ def _tidied(outputs: list[NotebookNode], count: int | None) -> Iterator[Notebook
             joined.append(output)
     for output in joined:
         if WIDGET_VIEW in output.get("data", {}):
-            continue
+            if FRAMES not in output.data:
+                continue
+            del output.data[WIDGET_VIEW]
         # A carriage return on stderr is a progress bar: its timings differ from run to run.
         if output.output_type == "stream" and output.name == "stderr" and "\r" in output.text:
             continue
@@ -122,7 +126,7 @@ def problems(notebook: NotebookNode) -> list[str]:
             found.append(f"{where}: empty code cell")
         elif cell.execution_count is None:
             found.append(f"{where}: not executed")
-        elif not cell.outputs and _shows(cell.source):
+        elif not cell.outputs and _shows(cell):
             found.append(f"{where}: its outputs are missing")
         for output in cell.outputs:
             if output.output_type == "error":
@@ -142,14 +146,16 @@ def problems(notebook: NotebookNode) -> list[str]:
     return found
 
 
-def _shows(source: str) -> bool:
-    """Whether a cell's source promises an output that the committed notebook must hold."""
-    return bool(re.search(r"NBVAL_CHECK_OUTPUT|^print\(|^(?:\w+\.)*(?:record|show|display)\(", source, re.M))
+def _shows(cell: NotebookNode) -> bool:
+    """Whether a cell promises an output that the committed notebook must hold."""
+    if COMPARED in cell.metadata.get("tags", []):
+        return True
+    return bool(re.search(r"^print\(|^(?:\w+\.)*(?:record|show|display)\(", cell.source, re.M))
 
 
 def _texts(output: NotebookNode) -> Iterator[str]:
     if output.output_type == "stream":
         yield output.text
     for kind, value in output.get("data", {}).items():
-        if kind not in IMAGES and kind != "image/svg+xml":
+        if kind not in (*IMAGES, FRAMES) and kind != "image/svg+xml":
             yield value if isinstance(value, str) else json.dumps(value)

@@ -1,15 +1,17 @@
 """A path in frames: what changed, and where the score went."""
 
+import io
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import torch
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from PIL import Image
 from torch import Tensor
 
-from helpers.checks import require_count
+from helpers.checks import require_above_0, require_count
 from helpers.saliency import Explanation, LogOdds, Score
 from helpers.saliency.scores import as_score
 from helpers.show.landscapes import path_lengths, score_along, scores_at
@@ -25,7 +27,42 @@ from helpers.show.maps import (
     height_to_width,
     percentile_text,
 )
-from helpers.show.style import number_text, styled, wrapped
+from helpers.show.style import as_png, few_colours, number_text, png, show_png, styled, wrapped
+
+
+def show_film(
+    figures: Iterable[Figure], alt: str, seconds: float = 0.4, hold: float = 2.0, colours: int = 64
+) -> None:
+    """Show figures one after the other, over and over, as one animated PNG; it plays wherever a PNG is shown.
+
+    Args:
+        figures: at least two, all of one size, in order. Where nothing moves, the first alone is seen: it must
+            make sense by itself.
+        alt: as in `helpers.show.style.show`.
+        seconds: how long each is seen, above 0.
+        hold: how long the last is seen.
+        colours: so many different ones at most: fewer bytes.
+
+    Raises:
+        ValueError: fewer than two figures, figures of different sizes, seconds or hold not above 0, no
+            description.
+
+    Example:
+        >>> import io
+        >>> from contextlib import redirect_stdout
+        >>> with redirect_stdout(io.StringIO()) as shown:  # without a notebook the description is printed
+        ...     show_film([Figure(figsize=(1, 1)) for _ in range(2)], alt="an empty page, twice")
+        >>> "twice" in shown.getvalue()
+        True
+    """
+    for name, value in (("seconds", seconds), ("hold", hold)):
+        require_above_0(name, value)
+    frames = [Image.open(io.BytesIO(png(figure))).convert("RGB") for figure in figures]
+    sizes = sorted({frame.size for frame in frames})
+    if len(frames) < 2 or len(sizes) > 1:
+        raise ValueError(f"figures: expected at least two, of one size; got {len(frames)}, of {sizes}.")
+    times = [*[round(1000 * seconds)] * (len(frames) - 1), round(1000 * hold)]
+    show_png(as_png(few_colours(frames, colours), alt, times), alt)
 
 
 @styled

@@ -7,17 +7,21 @@ picture is new, or why there is none.
 
 import base64
 import html
+import io
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 
 import ipywidgets
 from matplotlib.figure import Figure
+from PIL import Image
 
-from helpers.show.style import png
+from helpers.files import FRAMES
+from helpers.show.style import as_png, few_colours, png
 
 # What arguments that do not fit raise: their messages are written to be read, and need no type or place.
 EXPECTED = (ValueError, TypeError)
@@ -144,7 +148,12 @@ class Live(Canvas):
         {'size': 2}
     """
 
-    def __init__(self, draw: Callable[..., Figure], **controls: ipywidgets.Widget):
+    def __init__(
+        self,
+        draw: Callable[..., Figure],
+        beforehand: Mapping[str, Sequence] | None = None,
+        **controls: ipywidgets.Widget,
+    ):
         if not callable(draw):
             raise TypeError(f"draw: expected a function that returns a matplotlib Figure; got {draw!r}.")
         for name, control in controls.items():
@@ -152,8 +161,15 @@ class Live(Canvas):
                 raise TypeError(
                     f"{name}: expected a widget with a value, such as ipywidgets.IntSlider(); got {control!r}."
                 )
+        for name, values in (beforehand or {}).items():
+            if name not in controls or controls[name].value not in values:
+                raise ValueError(
+                    f"beforehand: expected names of controls, {list(controls)}, and for each its values, the one "
+                    f"at the start among them; got {name!r}: {list(values)!r}."
+                )
         super().__init__()
         self.draw = draw
+        self.beforehand = {name: list(values) for name, values in (beforehand or {}).items()}
         self.controls = controls
         self.children = (*controls.values(), *self.children)
         for control in controls.values():
@@ -172,11 +188,50 @@ class Live(Canvas):
         """Draw the picture of the controls as they are."""
         self.show(self.draw, **self.values)
 
+    def frames(self) -> dict:
+        """What a page without a kernel needs: the controls, and the picture of every combination of values.
+
+        Returns:
+            Plain data: "controls" is a list of name, label, texts (one a value) and start (a number of a
+            value); "pictures" a list of png (base64) and alt, the last control's values changing fastest.
+        """
+        named = [(name, self.controls[name], values) for name, values in self.beforehand.items()]
+        controls = [
+            {
+                "name": name,
+                "label": control.description or name,
+                "texts": [f"{v:.3g}" if isinstance(v, float) else str(v) for v in values],
+                "start": values.index(control.value),
+            }
+            for name, control, values in named
+        ]
+        alts, sheets = [], []
+        for combination in product(*self.beforehand.values()):
+            with _closing_figures():
+                figure = self.draw(**(self.values | dict(zip(self.beforehand, combination, strict=True))))
+            alts.append(figure.get_label())
+            sheets.append(few_colours([Image.open(io.BytesIO(png(figure))).convert("RGB")], 48)[0])
+        pictures = [
+            {"png": base64.b64encode(as_png([sheet])).decode(), "alt": alt}
+            for sheet, alt in zip(sheets, alts, strict=True)
+        ]
+        return {"controls": controls, "pictures": pictures}
+
+    def _repr_mimebundle_(self, **options):
+        bundle = super()._repr_mimebundle_(**options)
+        if not self.beforehand or not isinstance(bundle, dict):
+            return bundle
+        return bundle | {"text/plain": "A panel: open the notebook to move it.", FRAMES: self.frames()}
+
     def _changed(self, change) -> None:
         self.update()
 
 
-def live(draw: Callable[..., Figure], **controls: ipywidgets.Widget) -> Live:
+def live(
+    draw: Callable[..., Figure],
+    beforehand: Mapping[str, Sequence] | None = None,
+    **controls: ipywidgets.Widget,
+) -> Live:
     """A panel whose picture follows its controls; the picture is drawn at once.
 
     Sliders act when they are released. What `draw` raises is said in words in the panel; the controls go on
@@ -184,6 +239,9 @@ def live(draw: Callable[..., Figure], **controls: ipywidgets.Widget) -> Live:
 
     Args:
         draw: takes the controls' values as keyword arguments, returns a matplotlib Figure.
+        beforehand: control -> values; the pictures of all their combinations, the other controls as they are,
+            are drawn when the panel is shown in a notebook, and kept in it: a page without a kernel can show
+            them. None: there the panel is left out.
         controls: widgets with a value, by name of argument.
 
     Returns:
@@ -191,6 +249,7 @@ def live(draw: Callable[..., Figure], **controls: ipywidgets.Widget) -> Live:
 
     Raises:
         TypeError: draw is not callable, or a control has no value.
+        ValueError: beforehand has a name that no control has, no values for it, or not the value at the start.
 
     Example:
         >>> panel = live(lambda size: Figure(figsize=(size, 1)), size=ipywidgets.IntSlider(2, min=1, max=3))
@@ -199,7 +258,7 @@ def live(draw: Callable[..., Figure], **controls: ipywidgets.Widget) -> Live:
         >>> panel.picture.png != before
         True
     """
-    return Live(draw, **controls)
+    return Live(draw, beforehand, **controls)
 
 
 def in_words(error: BaseException) -> str:

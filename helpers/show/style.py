@@ -5,7 +5,7 @@ import functools
 import io
 import math
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import matplotlib as mpl
 import numpy as np
@@ -15,6 +15,8 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 COLOUR_MAPS = {
     "signed": mpl.colormaps["RdBu_r"],
@@ -118,12 +120,47 @@ def png(figure: Figure, alt: str = "") -> bytes:
     return buffer.getvalue()
 
 
-def show(figure: Figure, alt: str) -> None:
+def few_colours(frames: Sequence[Image.Image], colours: int = 96) -> list[Image.Image]:
+    """The pictures, all of one size, in the same few colours: a third of the bytes, and drawings look as before.
+
+    Example:
+        >>> [frame.mode for frame in few_colours([Image.new("RGB", (4, 4), "red")] * 2)]
+        ['P', 'P']
+    """
+    width, height = frames[0].size
+    sheet = Image.new("RGB", (width, height * len(frames)))
+    for place, frame in enumerate(frames):
+        sheet.paste(frame, (0, place * height))
+    palette = sheet.quantize(colours, dither=Image.Dither.NONE)
+    return [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+
+
+def as_png(frames: Sequence[Image.Image], alt: str = "", milliseconds: Sequence[int] = ()) -> bytes:
+    """A PNG of one picture, or of several: then it moves, over and over.
+
+    Args:
+        frames: of one size and mode.
+        milliseconds: how long each is shown.
+
+    Example:
+        >>> moving = as_png([Image.new("L", (2, 2), grey) for grey in (0, 99)], milliseconds=[100, 200])
+        >>> Image.open(io.BytesIO(moving)).n_frames
+        2
+    """
+    buffer, words = io.BytesIO(), PngInfo()
+    words.add_text("Description", alt)
+    more = {"save_all": True, "append_images": frames[1:], "duration": list(milliseconds), "loop": 0}
+    frames[0].save(buffer, "PNG", pnginfo=words, optimize=True, **(more if len(frames) > 1 else {}))
+    return buffer.getvalue()
+
+
+def show(figure: Figure, alt: str, colours: int | None = None) -> None:
     """Show the figure in the notebook as one PNG, with a description for those who cannot see it.
 
     Args:
         alt: what the figure shows, in words: axes, and what is to be seen; without numbers that may differ
             between machines, because nbval compares it.
+        colours: at most so many different ones, up to 256: a figure of photographs takes a third of the bytes.
 
     Raises:
         ValueError: no description.
@@ -137,9 +174,27 @@ def show(figure: Figure, alt: str) -> None:
         >>> "an empty page" in shown.getvalue()
         True
     """
+    picture = png(figure, alt)
+    if colours is not None:
+        (few,) = few_colours([Image.open(io.BytesIO(picture)).convert("RGB")], colours)
+        picture = as_png([few], alt)
+    show_png(picture, alt)
+
+
+def show_png(picture: bytes, alt: str) -> None:
+    """Show a PNG, which may move, with its description; `show` for one that is drawn already.
+
+    Raises:
+        ValueError: no description.
+
+    Example:
+        >>> show_png(b"", alt=" ")
+        Traceback (most recent call last):
+        ValueError: alt: expected a description of the figure in words; got ' '.
+    """
     if not isinstance(alt, str) or not alt.strip():
         raise ValueError(f"alt: expected a description of the figure in words; got {alt!r}.")
-    data = base64.b64encode(png(figure, alt)).decode()
+    data = base64.b64encode(picture).decode()
     display(
         {"image/png": data, "text/plain": alt}, metadata={"image/png": {"alt": alt}}, raw=True, include=None
     )
