@@ -50,6 +50,33 @@ def test_a_map_that_names_what_counts_is_more_faithful(image, toys):
     assert bench.faithfulness(Left(), image, 0, right) > bench.faithfulness(Left(), image, 0, wrong)
 
 
+class Stroke(nn.Module):
+    """Logits of a digit: the ink in its left half, and 0."""
+
+    def forward(self, images):
+        ink = images[..., : images.shape[3] // 2].mean((1, 2, 3))
+        return torch.stack([20 * ink, torch.zeros_like(ink)], 1)
+
+
+def test_a_digit_is_looked_at_in_finer_squares_and_on_an_empty_ground(monkeypatch):
+    digit = torch.zeros(1, 1, 28, 28)
+    digit[..., 4:8] = 1.0
+    seen = []
+    monkeypatch.setattr(
+        bench,
+        "perturbation_curve",
+        lambda model, image, target, saliency, fill, kind, square, *rest: (
+            seen.append((square, fill(image))) or torch.zeros(1, 1, 2)
+        ),
+    )
+    bench.faithfulness(Stroke(), digit, 0, digit[0])
+    assert {square for square, _ in seen} == {bench.DIGIT_SQUARE}
+    assert sum(not fill.any() for _, fill in seen) == 2, "insertion and deletion on an empty ground"
+    monkeypatch.undo()
+    right, wrong = (bench.faithfulness(Stroke(), digit, 0, plane) for plane in (digit[0], 1 - digit[0]))
+    assert right > wrong
+
+
 def test_an_interrupted_run_goes_on_where_it_stopped(image, toys):
     whole = bench.scores_of("toy", Left(), image, toys, show_progress=False)
     assert whole.groupby("method", sort=False)["class"].apply(list).to_dict() == {
