@@ -100,7 +100,7 @@ def test_digits_keep_their_orientation():
     ("make", "load", "class_names", "first"),
     [
         (breast_cancer, load_breast_cancer, ("malignant", "benign"), "mean radius"),
-        (wine, load_wine, ("class_0", "class_1", "class_2"), "alcohol"),
+        (wine, load_wine, ("Barolo", "Grignolino", "Barbera"), "alcohol"),
     ],
 )
 def test_tables_are_standardised_by_their_training_part(make, load, class_names, first):

@@ -8,7 +8,6 @@ from helpers.saliency.contrasts import Softmax
 from helpers.saliency.coordinates import Input
 from helpers.saliency.decoders import Decoder
 from helpers.saliency.depths import AllDepths
-from helpers.saliency.geometries import Covariance
 from helpers.saliency.method import NonlinearSaliency
 from helpers.saliency.paths import Flow, ScaleSpace, Straight
 from helpers.saliency.references import Blurred, OwnMean
@@ -16,24 +15,34 @@ from helpers.saliency.scores import Logit, LogOdds, Margin, Score
 
 
 def tabular(
-    model: Callable[..., Tensor], covariance: Tensor, score: Score | Callable[[Tensor], Tensor] = LogOdds()
+    model: Callable[..., Tensor],
+    reference: float | Tensor,
+    score: Score | Callable[[Tensor], Tensor] = LogOdds(),
+    steps: int = 32,
 ) -> NonlinearSaliency:
-    """For feature vectors: the flow to the boundary, in the geometry of the data's covariance.
+    """For feature vectors: what speaks for this class, compared with a reference? The straight path to it.
+
+    It is Integrated Gradients of the log-odds. A good reference is the mean of the class to compare with: set to
+    other values in the order of this map, fewer features took a classifier over the boundary than in the order of
+    the flow. That was so for 18 classifiers (two tables, three seeds, networks and kernel machines), whether the
+    values were those of the mean or of a real example of that class (notebook 06 shows one of them). For the
+    nearest change take `Nearest` in the geometry `Covariance`.
 
     Args:
         model: from inputs (N, n) to outputs (N, K).
-        covariance: covariance matrix of the inputs, (n, n), positive definite.
+        reference: what to compare with, (n,), or (N, n) for one an input.
         score: what is explained; of a model with a single column, Logit().
+        steps: gradients along the path.
 
     Example:
         >>> import torch
-        >>> model = lambda x: x @ torch.tensor([[0.0, 1.0], [0.0, 0.0]])  # looks at the first feature alone
-        >>> saliency = tabular(model, covariance=torch.tensor([[1.0, 0.75], [0.75, 1.0]]))
+        >>> model = lambda x: x @ torch.tensor([[0.0, 1.0], [0.0, 2.0]])
+        >>> saliency = tabular(model, reference=torch.tensor([1.0, 1.0]))
         >>> run = saliency.explain(torch.tensor([[2.0, 0.0]]), target=1)
-        >>> run.displacement.round(decimals=3), run.contribution.round(decimals=3)
-        (tensor([[-2.0000, -1.5000]]), tensor([[-2.,  0.]]))
+        >>> run.support().round(decimals=3)  # the first feature speaks for the class, the second against it
+        tensor([[ 1., -2.]])
     """
-    return NonlinearSaliency(model, score, Input(), Covariance(covariance), Flow(steps=16))
+    return NonlinearSaliency(model, score, Input(reference=reference), path=Straight(steps))
 
 
 def supports(

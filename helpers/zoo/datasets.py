@@ -15,6 +15,23 @@ DATA_FOLDER = ROOT / "data"
 CACHE_FOLDER = DATA_FOLDER / "cache"
 _DIGIT_NAMES = tuple(map(str, range(10)))
 _TORCHVISION = ("MNIST", "FashionMNIST")
+# scikit-learn's class_0 to class_2, and its names of the measurements, in words
+_WINE_CLASSES = ("Barolo", "Grignolino", "Barbera")
+_WINE_FEATURES = (
+    "alcohol",
+    "malic acid",
+    "ash",
+    "alkalinity of the ash",
+    "magnesium",
+    "all phenols",
+    "flavonoids",
+    "other phenols",
+    "condensed tannins",
+    "depth of colour",
+    "hue",
+    "UV absorption, 280 / 315 nm",
+    "proline",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +49,7 @@ class Split:
     Example:
         >>> split = wine()
         >>> split.train_inputs.shape, split.class_names
-        (torch.Size([142, 13]), ('class_0', 'class_1', 'class_2'))
+        (torch.Size([142, 13]), ('Barolo', 'Grignolino', 'Barbera'))
         >>> raw = split.mean + split.std * split.test_inputs[0]
         >>> split.feature_names[0], round(raw[0].item(), 2)  # in % by volume
         ('alcohol', 14.23)
@@ -157,10 +174,10 @@ def breast_cancer(seed: int = 0) -> Split:
 
 
 def wine(seed: int = 0) -> Split:
-    """Wine recognition, 178 x 13, three cultivars, a fifth held out.
+    """Wine recognition, 178 x 13, three kinds of wine, a fifth held out.
 
-    Chemical analyses of wines from one region of Italy, derived from three cultivars. Standardised as
-    ``breast_cancer`` is. Source: ``sklearn.datasets.load_wine``; Forina et al. 1988 (PARVUS).
+    Chemical analyses of wines from Piedmont: Barolo, Grignolino, Barbera. Standardised as ``breast_cancer`` is.
+    Source: ``sklearn.datasets.load_wine``; Forina et al. 1988 (PARVUS). The measurements have plain names here.
 
     Example:
         >>> split = wine()
@@ -169,7 +186,7 @@ def wine(seed: int = 0) -> Split:
     """
     from sklearn.datasets import load_wine
 
-    return _standardised(load_wine(), seed)
+    return replace(_standardised(load_wine(), seed), feature_names=_WINE_FEATURES, class_names=_WINE_CLASSES)
 
 
 def _pixel_names(height: int, width: int) -> tuple[str, ...]:
