@@ -4,7 +4,7 @@ import io
 
 import matplotlib as mpl
 import torch
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from helpers.show.landscapes import level_sets
 from helpers.show.style import COLOUR_MAPS
@@ -44,6 +44,12 @@ def maps_of(figure):
 
 def opened(data):
     return Image.open(io.BytesIO(data))
+
+
+def moving_frames(data):
+    """The frames of a PNG that moves, in RGB, each with its milliseconds; in one go, as a player sees them."""
+    frames = ImageSequence.Iterator(opened(data))
+    return [(frame.convert("RGB"), round(frame.info["duration"])) for frame in frames]
 
 
 def words_of(figure):

@@ -1,6 +1,8 @@
 """Panels whose picture follows their controls: state set from Python, as the browser would."""
 
+import base64
 import io
+import json
 
 import ipywidgets
 import matplotlib
@@ -9,7 +11,10 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
+from helpers.files import FRAMES
+from helpers.run.form import WIDGET_VIEW
 from helpers.show.live import Canvas, Live, in_words, live
+from helpers.show.style import png
 
 
 def line(slope: float, name: str = "a") -> Figure:
@@ -161,6 +166,95 @@ class TestLive:
             live(line, slope=ipywidgets.VBox())
 
 
+def wedge(size: float, tilt: int = 0, name: str = "a") -> Figure:
+    """A figure that says in its label what it was drawn with."""
+    figure = Figure(figsize=(2, 1), label=f"{name}: {size} by {tilt}")
+    figure.add_subplot(xlim=(0, 3), ylim=(0, 3)).plot([0, size], [0, tilt])
+    return figure
+
+
+@pytest.fixture
+def kept() -> Live:
+    """A panel with two controls whose pictures are drawn beforehand, and one without."""
+    return live(
+        wedge,
+        beforehand={"tilt": [0, 1, 2], "size": [0.125, 2.5]},
+        size=ipywidgets.FloatSlider(value=2.5, min=0, max=3, step=0.125, description="wide"),
+        tilt=ipywidgets.IntSlider(value=1, max=3),
+        name=ipywidgets.Dropdown(options=["a", "b"], value="b"),
+    )
+
+
+class TestBeforehand:
+    def test_frames_hold_the_controls_and_every_combination_of_their_values(self, kept):
+        frames = kept.frames()
+        assert frames["controls"] == [
+            {"name": "tilt", "label": "tilt", "texts": ["0", "1", "2"], "start": 1},
+            {"name": "size", "label": "wide", "texts": ["0.125", "2.5"], "start": 1},
+        ]
+        said = [picture["alt"] for picture in frames["pictures"]]
+        assert said == [f"b: {size} by {tilt}" for tilt in (0, 1, 2) for size in (0.125, 2.5)]
+        for picture, (tilt, size) in zip(
+            frames["pictures"], [(t, s) for t in (0, 1, 2) for s in (0.125, 2.5)], strict=True
+        ):
+            shown = pixels(base64.b64decode(picture["png"]), "RGB")
+            drawn = pixels(png(wedge(size, tilt)), "RGB")
+            assert shown.shape == drawn.shape
+            assert np.abs(shown.astype(int) - drawn).mean() < 2
+        assert len({picture["png"] for picture in frames["pictures"]}) == 6
+        assert json.loads(json.dumps(frames)) == frames, "plain data"
+
+    def test_a_picture_is_found_as_a_page_counts(self, kept):
+        """docs/_static/panels.js: number = number * (how many values) + value, one control after the other."""
+        controls, pictures = kept.frames().values()
+        for tilt, size in [(t, s) for t in range(3) for s in range(2)]:
+            number = 0
+            for control, value in zip(controls, (tilt, size), strict=True):
+                number = number * len(control["texts"]) + value
+            assert pictures[number]["alt"] == f"b: {[0.125, 2.5][size]} by {tilt}"
+
+    def test_the_panel_moves_as_any_other_and_its_frames_start_where_it_started(self, kept):
+        before = kept.frames()
+        kept.controls["size"].value = 1.0  # none of the values
+        assert kept.picture.alt == "b: 1.0 by 1"
+        assert kept.frames() == before
+        kept.controls["name"].value = "a"
+        assert kept.frames()["pictures"][0]["alt"] == "a: 0.125 by 0"
+
+    def test_a_notebook_gets_the_frames_beside_the_view(self, kept, panel):
+        bundle = kept._repr_mimebundle_()
+        assert set(bundle) == {WIDGET_VIEW, FRAMES, "text/plain"}
+        assert bundle[FRAMES] == kept.frames()
+        assert bundle["text/plain"] == "A panel: open the notebook to move it."
+        assert set(panel._repr_mimebundle_()) == {WIDGET_VIEW, "text/plain"}
+
+    def test_drawing_frames_leaves_the_panel_and_pyplot_alone(self, kept):
+        import matplotlib.pyplot as plt
+
+        before = kept.picture.png, kept.status.value
+        kept.frames()
+        assert (kept.picture.png, kept.status.value) == before
+        assert plt.get_fignums() == []
+
+    def test_a_value_that_cannot_be_drawn_fails_aloud(self):
+        panel = live(line, beforehand={"slope": [1, 9]}, slope=ipywidgets.IntSlider(value=1, max=10))
+        with pytest.raises(ValueError, match="slope: expected at most 5; got 9"):
+            panel.frames()
+
+    @pytest.mark.parametrize(
+        "beforehand",
+        [{"slop": [1]}, {"slope": [0, 2]}, {"slope": []}, {"slope": [1], "name": ["b"]}],
+        ids=["unknown", "without the start", "empty", "one of two"],
+    )
+    def test_names_and_values_that_the_controls_do_not_have_are_refused(self, beforehand):
+        controls = {
+            "slope": ipywidgets.IntSlider(value=1, max=4),
+            "name": ipywidgets.Dropdown(options=["a", "b"]),
+        }
+        with pytest.raises(ValueError, match=r"beforehand: expected names of controls, \['slope', 'name'\]"):
+            live(line, beforehand=beforehand, **controls)
+
+
 class TestCanvas:
     def test_tells_whether_it_went_well(self):
         canvas = Canvas()
@@ -176,5 +270,5 @@ class TestInWords:
         assert in_words(KeyError("x")) == "KeyError: 'x'"
 
 
-def pixels(data: bytes) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(data)))
+def pixels(data: bytes, mode: str = "RGBA") -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(data)).convert(mode))

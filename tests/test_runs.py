@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from helpers import __main__ as command
-from helpers.files import ROOT
+from helpers.files import FRAMES, ROOT
 from helpers.run import form, notebook_files, records
 from helpers.run.execute import NotebookFailed, discard, run_notebook
 from helpers.run.form import KERNELSPEC, LANGUAGE_INFO, WIDGET_VIEW, check_form, normalise
@@ -447,6 +447,22 @@ def test_normalise_twice_is_normalise_once_and_ids_do_not_depend_on_chance():
     assert dumps(normalise(nbformat.v4.reads_json(once))) == once
     assert dumps(normalise(untidy())) == once
     assert once.endswith("}\n")
+
+
+def test_normalise_keeps_the_frames_of_a_panel_and_drops_its_view():
+    frames = {"controls": [], "pictures": [{"png": "iVBOR/tmp/x", "alt": "a\nb"}]}
+    bundle = {WIDGET_VIEW: {"model_id": "1"}, FRAMES: frames, "text/plain": "A panel"}
+    result = nbformat.v4.new_output("execute_result", bundle, execution_count=17)
+    cells = [nbformat.v4.new_code_cell("panel", execution_count=17, outputs=[result])]
+    before = nbformat.v4.new_notebook(cells=cells)
+    tidy = normalise(before)
+    (kept,) = tidy.cells[0].outputs
+    assert kept.data == {FRAMES: frames, "text/plain": "A panel"}
+    assert kept.execution_count == 1
+    assert WIDGET_VIEW in before.cells[0].outputs[0].data, "the argument was changed"
+    once = dumps(tidy)
+    assert dumps(normalise(nbformat.v4.reads_json(once))) == once
+    assert form.problems(tidy) == [], "what stands in a picture is no path"
 
 
 def test_normalise_reads_older_notebooks_without_cell_ids(tmp_path):

@@ -10,15 +10,13 @@ import nbformat
 import numpy as np
 import pytest
 import torch
-from figures import (
-    opened,
-    ring_figure,
-)
+from figures import moving_frames, opened, ring_figure
 from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter
+from PIL import Image
 from skimage.color import deltaE_ciede2000, rgb2lab
 
 from helpers.show import style
@@ -30,10 +28,13 @@ from helpers.show.style import (
     DASHES,
     MARKERS,
     STYLE,
+    as_png,
+    few_colours,
     number_text,
     percent_text,
     png,
     show,
+    show_png,
 )
 
 
@@ -189,9 +190,15 @@ def test_png_is_reproducible_and_describes_itself():
     assert "Software" not in opened(data).text
 
 
-def test_show_sends_one_png_with_its_description(monkeypatch):
-    sent = []
-    monkeypatch.setattr(style, "display", lambda data, **options: sent.append((data, options)))
+@pytest.fixture
+def sent(monkeypatch):
+    """What `display` is called with: (data, options) each."""
+    calls = []
+    monkeypatch.setattr(style, "display", lambda data, **options: calls.append((data, options)))
+    return calls
+
+
+def test_show_sends_one_png_with_its_description(sent):
     assert show(ring_figure(), "a ring") is None
     ((bundle, options),) = sent
     assert bundle["text/plain"] == "a ring"
@@ -201,6 +208,91 @@ def test_show_sends_one_png_with_its_description(monkeypatch):
     for bad in ("", "  ", None):
         with pytest.raises(ValueError, match="alt: expected a description"):
             show(ring_figure(), bad)
+        with pytest.raises(ValueError, match="alt: expected a description"):
+            show_png(png(ring_figure()), bad)
+    assert len(sent) == 1
+
+
+def photographs(number=3, size=(40, 30)):
+    """Pictures with far more than 256 colours."""
+    rng = np.random.default_rng(0)
+    return [Image.fromarray(rng.integers(0, 256, (*size[::-1], 3), np.uint8)) for _ in range(number)]
+
+
+def different(picture):
+    return len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0))
+
+
+@pytest.mark.parametrize("colours", [2, 48, 256])
+def test_few_colours_are_few_and_the_same_in_every_picture(colours):
+    frames = few_colours(photographs(), colours)
+    assert [frame.size for frame in frames] == [(40, 30)] * 3
+    assert len({tuple(frame.getpalette()) for frame in frames}) == 1
+    width, height = frames[0].size
+    sheet = Image.new("RGB", (width, 3 * height))
+    for place, frame in enumerate(frames):
+        sheet.paste(frame.convert("RGB"), (0, place * height))
+    assert 1 < different(sheet) <= colours
+
+
+def test_a_drawing_of_few_colours_stays_as_it_was():
+    drawing = Image.new("RGB", (9, 9), "white")
+    drawing.paste((0, 114, 178), (2, 2, 5, 5))
+    (few,) = few_colours([drawing], 8)
+    assert np.array_equal(few.convert("RGB"), drawing)
+
+
+def test_paper_stays_white_among_few_colours():
+    figure = png(ring_figure())
+    drawn = np.asarray(opened(figure).convert("RGB"))
+    (few,) = few_colours([opened(figure).convert("RGB")], 24)
+    white = (drawn == 255).all(-1)
+    assert white.mean() > 0.1
+    assert (np.asarray(few.convert("RGB"))[white] == 255).all()
+
+
+@pytest.mark.parametrize("colours", [1, 257, 2.5, True, None])
+def test_another_number_of_colours_is_refused(colours):
+    with pytest.raises(ValueError, match=r"colours: expected an integer from 2 to 256; got"):
+        few_colours(photographs(), colours)
+
+
+def test_one_picture_is_a_png_that_does_not_move():
+    (few,) = few_colours(photographs(1))
+    data = as_png([few], "noise")
+    assert data == as_png([few], "noise")
+    assert opened(data).text["Description"] == "noise"
+    assert not opened(data).is_animated
+    assert np.array_equal(opened(data).convert("RGB"), few.convert("RGB"))
+
+
+def test_several_pictures_are_a_png_that_moves_over_and_over():
+    frames = few_colours(photographs(), 64)
+    data = as_png(frames, "noise", [100, 250, 2000])
+    moving = opened(data)
+    assert (moving.n_frames, moving.size, moving.info["loop"]) == (3, (40, 30), 0)
+    shown = moving_frames(data)
+    assert [time for _, time in shown] == [100, 250, 2000]
+    for (picture, _), frame in zip(shown, frames, strict=True):
+        assert np.array_equal(picture, frame.convert("RGB"))
+
+
+def test_show_with_few_colours_sends_fewer_bytes_and_the_same_description(sent):
+    picture = np.random.default_rng(0).random((60, 60, 3))
+    figure = Figure(figsize=(2, 2))
+    figure.add_subplot().imshow(picture)
+    show(figure, "noise")
+    show(figure, "noise", colours=32)
+    (full, options), (few, same_options) = sent
+    assert options == same_options
+    assert few["text/plain"] == full["text/plain"] == "noise"
+    images = [opened(base64.b64decode(bundle["image/png"])) for bundle in (full, few)]
+    assert images[0].size == images[1].size
+    assert images[1].text["Description"] == "noise"
+    assert different(images[1]) <= 32 < different(images[0])
+    assert len(few["image/png"]) < len(full["image/png"]) / 2
+    with pytest.raises(ValueError, match="colours: expected an integer from 2 to 256; got 0"):
+        show(figure, "noise", colours=0)
 
 
 def test_a_notebook_cell_has_exactly_one_png_and_its_page_the_alt_text():

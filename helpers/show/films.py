@@ -41,11 +41,11 @@ def show_film(
         alt: as in `helpers.show.style.show`.
         seconds: how long each is seen, above 0.
         hold: how long the last is seen.
-        colours: so many different ones at most: fewer bytes.
+        colours: at most so many different ones, 2 to 256: fewer bytes.
 
     Raises:
         ValueError: fewer than two figures, figures of different sizes, seconds or hold not above 0, no
-            description.
+            description, another number of colours.
 
     Example:
         >>> import io

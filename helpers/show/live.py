@@ -170,6 +170,7 @@ class Live(Canvas):
         super().__init__()
         self.draw = draw
         self.beforehand = {name: list(values) for name, values in (beforehand or {}).items()}
+        self._start = {name: controls[name].value for name in self.beforehand}
         self.controls = controls
         self.children = (*controls.values(), *self.children)
         for control in controls.values():
@@ -192,8 +193,9 @@ class Live(Canvas):
         """What a page without a kernel needs: the controls, and the picture of every combination of values.
 
         Returns:
-            Plain data: "controls" is a list of name, label, texts (one a value) and start (a number of a
-            value); "pictures" a list of png (base64) and alt, the last control's values changing fastest.
+            Plain data: "controls" is a list of name, label, texts (one a value) and start (the place of the value
+            that the control had when the panel was made); "pictures" a list of png (base64) and alt, the last
+            control's values changing fastest.
         """
         named = [(name, self.controls[name], values) for name, values in self.beforehand.items()]
         controls = [
@@ -201,7 +203,7 @@ class Live(Canvas):
                 "name": name,
                 "label": control.description or name,
                 "texts": [f"{v:.3g}" if isinstance(v, float) else str(v) for v in values],
-                "start": values.index(control.value),
+                "start": values.index(self._start[name]),
             }
             for name, control, values in named
         ]
