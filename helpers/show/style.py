@@ -123,7 +123,8 @@ def png(figure: Figure, alt: str = "") -> bytes:
 def few_colours(frames: Sequence[Image.Image], colours: int = 96) -> list[Image.Image]:
     """The pictures, all of one size, in the same few colours: a third of the bytes, and drawings look as before.
 
-    What is nearly white becomes white.
+    What is nearly white becomes white. With more than 128 colours, as for photographs, what lies between two of
+    them is drawn as dots of both.
 
     Args:
         frames: at least one.
@@ -142,12 +143,14 @@ def few_colours(frames: Sequence[Image.Image], colours: int = 96) -> list[Image.
     sheet = Image.new("RGB", (width, height * len(frames)))
     for place, frame in enumerate(frames):
         sheet.paste(frame, (0, place * height))
-    palette = sheet.quantize(colours, dither=Image.Dither.NONE)
+    many = colours > 128
+    dots = Image.Dither.FLOYDSTEINBERG if many else Image.Dither.NONE
+    palette = sheet.quantize(colours, Image.Quantize.FASTOCTREE if many else None, dither=Image.Dither.NONE)
     # Paper would be the mean of what is nearly white, another one in every picture.
     entries = np.array(palette.getpalette(), np.uint8).reshape(-1, 3)
     entries[entries.min(1) > 245] = 255
     palette.putpalette(entries.tobytes())
-    return [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+    return [frame.quantize(palette=palette, dither=dots) for frame in frames]
 
 
 def as_png(frames: Sequence[Image.Image], alt: str = "", milliseconds: Sequence[int] = ()) -> bytes:
