@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from helpers.measure.cost import Cost
-from helpers.show.maps import PALE, _veil, comparison_sheet, map_grid, maps_beside
+from helpers.show.maps import PALE, _veil, comparison_sheet, map_grid, maps_beside, maps_over_ink
 from helpers.show.style import COLOUR_MAPS, png
 
 PHOTO = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -392,3 +392,46 @@ def test_a_sheet_repeats_itself():
     data = png(sheet(image=PHOTO, over=True), "a sheet")
     assert data == png(sheet(image=PHOTO, over=True), "a sheet")
     assert len(data) < 150_000
+
+
+def test_maps_over_ink_show_the_ink_below_and_say_what_has_not_arrived():
+    image, strong = torch.zeros(1, 8, 8), torch.zeros(8, 8)
+    image[..., 3:5] = 1
+    strong[2, 2], strong[2, 5] = 2.0, -1.0
+    maps = {"flow": strong, "tangent": strong, "layer": torch.ones(4, 2, 2)}
+    options = {"unreached": ["tangent"], "notes": {"flow": "33 gradients"}}
+    figure = maps_over_ink(image, maps, signed=True, **options)
+    _, flow, tangent, layer, bar = figure.axes
+    assert [axes.get_title() for axes in figure.axes[:4]] == ["digit", *maps]
+    assert [axes.get_xlabel() for axes in (flow, tangent, layer)] == ["33 gradients", "not at its level", ""]
+    assert [text.get_text() for text in bar.get_yticklabels()] == ["against", "0", "for"]
+    for axes in (flow, tangent, layer):
+        ink, over = axes.images
+        assert np.ptp(ink.get_array()) == pytest.approx(0.25)
+        assert over.get_clim() == (-1, 1)
+        assert over.get_extent() == ink.get_extent()
+        assert over.get_array().max() == pytest.approx(1)
+    colours = [axes.images[1].get_cmap()([-1.0, 1.0]) for axes in (flow, tangent)]
+    assert colours[0][0, 2] > colours[0][0, 0]
+    assert colours[0][1, 0] > colours[0][1, 2]
+    assert np.ptp(colours[1][:, :3]) == 0, "grey"
+
+
+def test_maps_over_ink_start_at_0_where_nothing_speaks_against():
+    figure = maps_over_ink(torch.rand(8, 8), {"flow": torch.tensor([[1.0, -1.0]])})
+    over = figure.axes[1].images[1]
+    assert over.get_clim() == (0, 1)
+    assert over.get_cmap()(over.norm(-1.0))[3] == 0
+
+
+@pytest.mark.parametrize(
+    ("image", "maps", "said"),
+    [
+        (torch.rand(3, 8, 8), {"flow": torch.ones(8, 8)}, "image: expected one channel"),
+        (torch.rand(8, 8), {}, "maps: expected at least one"),
+        (torch.rand(8, 8), {"flow": torch.full((8, 8), torch.nan)}, "expected finite values"),
+    ],
+)
+def test_maps_over_ink_refuse_what_they_cannot_draw(image, maps, said):
+    with pytest.raises(ValueError, match=said):
+        maps_over_ink(image, maps)

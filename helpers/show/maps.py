@@ -245,6 +245,73 @@ def comparison_sheet(
     return figure
 
 
+@styled
+def maps_over_ink(
+    image: Tensor,
+    maps: Mapping[str, Tensor],
+    signed: bool = False,
+    unreached: Sequence[str] = (),
+    notes: Mapping[str, str] | None = None,
+    ends: tuple[str, str] = ("against", "for"),
+    size: float = 1.75,
+) -> Figure:
+    """A digit, and its maps over its ink in pale grey, each on its own scale.
+
+    Args:
+        image: (H, W) or (1, H, W), values in [0, 1], ink 1.
+        maps: name -> (h, w) or (C, h, w), the channels of which are summed.
+        signed: False: red for what supports, and nothing below 0. True: blue for what speaks against as well.
+        unreached: names of maps of paths that have not reached their level: drawn in grey, and said so.
+        notes: name -> a short text below the map.
+        ends: of the colour bar of signed maps, in words: what blue says, what red says.
+        size: of a panel, in inches.
+
+    Returns:
+        An axes a panel, the digit's first, and one colour bar.
+
+    Raises:
+        ValueError: no maps, values that are not finite, an image outside [0, 1] or with colours.
+
+    Example:
+        >>> import torch
+        >>> figure = maps_over_ink(torch.rand(28, 28), {"flow": torch.rand(28, 28)}, notes={"flow": "2 pixels"})
+        >>> [axes.get_title() for axes in figure.axes[:2]], figure.axes[1].get_xlabel()
+        (['digit', 'flow'], '2 pixels')
+    """
+    picture = as_picture(image)
+    if picture.ndim == 3:
+        raise ValueError(f"image: expected one channel; got {tuple(image.shape)}.")
+    if not maps:
+        raise ValueError("maps: expected at least one; got none.")
+    planes = {name: as_plane(f"maps[{name!r}]", one) for name, one in maps.items()}
+    ticks = {-1: ends[0], 0: "0", 1: ends[1]} if signed else {0: "0", 1: "largest"}
+    norm = Normalize(-1 if signed else 0, 1)
+    figure = Figure(figsize=(size * (len(planes) + 1) + 0.9, size + (0.75 if notes else 0.4)))
+    row = figure.subplots(1, len(planes) + 1)
+    draw_pixels(row[0], picture, picture.shape, cmap=COLOUR_MAPS["image"], norm=Normalize(0, 1))
+    row[0].set_title("digit")
+    for axes, (name, plane) in zip(row[1:], planes.items(), strict=True):
+        limit, grey = colour_limit([plane], 99.5), name in unreached
+        draw_pixels(axes, 1 - 0.25 * picture, picture.shape, cmap=COLOUR_MAPS["image"], norm=Normalize(0, 1))
+        draw_pixels(axes, plane / limit, picture.shape, cmap=_on_white(signed, grey), norm=norm)
+        axes.set_title(name, color="0.5" if grey else "black")
+        axes.set_xlabel("not at its level" if grey else (notes or {}).get(name, ""))
+    scale = ScalarMappable(norm, _on_white(signed, False))
+    bar = figure.colorbar(scale, ax=row, fraction=0.03, pad=0.01, aspect=10, shrink=0.7, ticks=list(ticks))
+    bar.ax.set_yticklabels(list(ticks.values()))
+    return figure
+
+
+def _on_white(signed: bool, grey: bool) -> ListedColormap:
+    """Colours for a white page: transparent up to 0 and opaque at the limit."""
+    share = np.linspace(-1 if signed else 0, 1, 257)
+    colours = COLOUR_MAPS["signed"](np.where(share < 0, 0.1, 0.9))
+    if grey:
+        colours[:, :3] = 0.45
+    colours[:, 3] = np.abs(share) ** 0.8
+    return ListedColormap(colours)
+
+
 def as_plane(name: str, saliency: Tensor) -> np.ndarray:
     """A map (H, W) as float64."""
     saliency = torch.as_tensor(saliency).detach().double().cpu()
