@@ -6,9 +6,10 @@ from sklearn.svm import SVC
 
 from helpers.lessons.tables import (
     change_table,
+    ends_figure,
+    features_moved,
     greedy_order,
     moves_needed,
-    moving_figure,
     patients_figure,
     scatter_figure,
     scores_while_moving,
@@ -141,17 +142,28 @@ def test_an_order_must_be_a_permutation():
 # ---- figures -----------------------------------------------------------------------------------------------
 
 
-def test_moving_figure_gives_an_order_one_style_in_all_panels():
-    lines = {"a": torch.tensor([3.0, 1.0, -1.0]), "b": torch.tensor([3.0, 2.0, -1.0])}
-    figure = moving_figure({"one": lines, "two": {"b": lines["b"]}}, shown=1)
-    left, right = figure.axes
-    drawn = {line.get_label(): line for line in left.get_lines()}
-    assert drawn["a"].get_ydata().tolist() == [3.0, 1.0]
-    other = next(line for line in right.get_lines() if line.get_label() == "b")
-    assert other.get_color() == drawn["b"].get_color() != drawn["a"].get_color()
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
-    with pytest.raises(ValueError, match="panels: expected at least one"):
-        moving_figure({})
+def test_features_moved_draws_the_model_and_its_tangent():
+    point = torch.tensor([[1.0, 2.0]], dtype=torch.float64)
+    figure = features_moved(lambda x: x.square().sum(1), point, ["a", "b"], ["b"], reach=1.0)
+    model, tangent = figure.axes[0].get_lines()[:2]
+    assert model.get_ydata()[[0, 60, 120]].tolist() == [2.0, 5.0, 10.0]
+    assert tangent.get_ydata()[[0, 60, 120]].tolist() == [1.0, 5.0, 9.0]
+    for features in ([], ["c"]):
+        with pytest.raises(ValueError, match="features: expected at least one of a, b"):
+            features_moved(lambda x: x.sum(1), point, ["a", "b"], features)
+
+
+def test_ends_figure_shades_what_no_example_reaches():
+    ends = {name: (torch.tensor([1.0, y]), torch.tensor([[1.0, y]])) for name, y in (("a", 0.2), ("b", 1.5))}
+    options = {"x_label": "x", "y_label": "y", "floor": 1.0, "floor_text": "nobody"}
+    (axes,) = ends_figure(
+        torch.tensor([[0.0, 1.0], [2.0, 2.0]]), torch.tensor([0.0, 1.0]), ends, **options
+    ).axes
+    assert {text.get_text() for text in axes.texts} >= {"a", "b", "nobody"}
+    (shade,) = (patch for patch in axes.patches if patch.get_zorder() == 0)
+    assert shade.get_y() + shade.get_height() == 1.0
+    with pytest.raises(ValueError, match="ends: expected at least one"):
+        ends_figure(torch.zeros(2, 2), torch.zeros(2), {}, "x", "y")
 
 
 def test_patients_figure_orders_examples_and_features():

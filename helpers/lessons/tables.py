@@ -1,4 +1,4 @@
-"""Tables: a change in raw units, features moved one after another, all patients at once.
+"""Tables: features moved alone or one after another, where changes end, all patients at once.
 
 An order of features is judged by moving them: the features of each row are set to those of another point, one
 after another in that order, and the model is looked at after each. What really drives a score takes it to the
@@ -12,10 +12,20 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from helpers.show.style import COLOUR_MAPS, COLOURS, STYLE, as_numbers, line_style, styled
+from helpers.checks import require_above_0
+from helpers.show.style import (
+    COLOUR_MAPS,
+    COLOURS,
+    MARKERS,
+    STYLE,
+    as_numbers,
+    halo,
+    line_style,
+    shared_legend,
+    styled,
+)
 from helpers.zoo.datasets import Split
 
 
@@ -179,47 +189,110 @@ def _checked_order(inputs: Tensor, ends: Tensor, order: Tensor) -> Tensor:
 
 
 @styled
-def moving_figure(
-    panels: Mapping[str, Mapping[str, Tensor]],
-    level: float = 0.0,
+def features_moved(
+    score: Callable[[Tensor], Tensor],
+    point: Tensor,
+    names: Sequence[str],
+    features: Sequence[str],
+    reach: float = 3.0,
     score_name: str = "log-odds",
-    shown: int | None = None,
+    unit: str = "standard deviations",
 ) -> Figure:
-    """The score against the number of features moved: one panel a question, one line an order of features.
+    """The score while one feature moves, for several features, beside what the tangent plane promises.
 
     Args:
-        panels: title -> name of the order -> scores (n + 1,).
-        level: drawn as a line.
-        score_name: of the vertical axis.
-        shown: draw only this many moves, the first ones; None: all.
+        score: (n,) or (n, 1) of inputs (n, D), differentiable.
+        point: the input, (1, D).
+        names: of the D features.
+        features: those that move, each alone.
+        reach: how far either way, above 0.
+        score_name, unit: for the axes.
 
     Raises:
-        ValueError: no panel.
+        ValueError: features that are not among the names, or none; a reach that is not above 0.
 
     Example:
-        >>> import torch
-        >>> lines = {"flow": torch.tensor([2.0, -1.0, -2.0]), "gradient": torch.tensor([2.0, 1.0, -2.0])}
-        >>> figure = moving_figure({"to the boundary": lines})
-        >>> [text.get_text() for text in figure.legends[0].get_texts()]
-        ['flow', 'gradient']
+        >>> figure = features_moved(lambda x: x.square().sum(1), torch.ones(1, 2), ["a", "b"], ["b"])
+        >>> [text.get_text().split(":")[0] for text in figure.legends[0].get_texts()]
+        ['b', 'b']
     """
-    if not panels:
-        raise ValueError("panels: expected at least one; got none.")
-    figure = Figure(figsize=(1.6 + 3.2 * len(panels), 4.0))
-    row = figure.subplots(1, len(panels), squeeze=False)[0]
-    names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
-    for axes, (title, lines) in zip(row, panels.items(), strict=True):
-        axes.axhline(level, color="black", linewidth=1.2)
-        for name, scores in lines.items():
-            k = names.index(name)
-            heights = as_numbers(scores)[: None if shown is None else shown + 1]
-            axes.plot(range(len(heights)), heights, **line_style(k), markersize=4, label=name)
-        axes.set(title=title, xlabel="features moved")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(True)
-    row[0].set_ylabel(score_name)
-    handles = {h.get_label(): h for axes in row for h in axes.get_lines() if h.get_label() in names}
-    figure.legend(handles=list(handles.values()), loc="outside lower center", ncols=4, frameon=False)
+    require_above_0("reach", reach)
+    unknown = [feature for feature in features if feature not in names]
+    if unknown or not features:
+        raise ValueError(f"features: expected at least one of {', '.join(names)}; got {unknown or 'none'}.")
+    start = point.detach().clone().requires_grad_()
+    (slopes,) = torch.autograd.grad(score(start).sum(), start)
+    moves = torch.linspace(-reach, reach, 121, dtype=point.dtype)
+    figure = Figure(figsize=(6.4, 3.9))
+    axes = figure.subplots()
+    for k, feature in enumerate(features):
+        index = list(names).index(feature)
+        moved = point.detach().repeat(len(moves), 1)
+        moved[:, index] += moves
+        with torch.no_grad():
+            real, here = score(moved).flatten(), score(point).flatten()
+        look = {"color": COLOURS[k % len(COLOURS)]}
+        axes.plot(moves, real, **look, label=f"{feature}: the model")
+        axes.plot(moves, here + slopes[0, index] * moves, "--", **look, label=f"{feature}: the tangent")
+    axes.plot([0.0], here, "*", color="black", markersize=12)
+    axes.axhline(0.0, color="black", linewidth=1.0)
+    axes.annotate("even odds", (-reach, 0.0), (2, 3), textcoords="offset points", fontsize=9)
+    axes.set(xlabel=f"change of one measurement ({unit})", ylabel=score_name)
+    axes.grid(True)
+    shared_legend(figure, axes, columns=2)
+    return figure
+
+
+@styled
+def ends_figure(
+    points: Tensor,
+    start: Tensor,
+    ends: Mapping[str, tuple[Tensor, Tensor]],
+    x_label: str,
+    y_label: str,
+    floor: float | None = None,
+    floor_text: str = "",
+) -> Figure:
+    """Where changes end in a plane of two quantities: all ends as dots, those of one example with an arrow.
+
+    Args:
+        points: the data, (N, 2), in grey.
+        start: the example, (2,), a star.
+        ends: name -> (the example's end (2,), all ends (M, 2)).
+        x_label, y_label: of the two quantities.
+        floor: of the second quantity: what is below is shaded; None: nothing is.
+        floor_text: stands there.
+
+    Raises:
+        ValueError: no ends.
+
+    Example:
+        >>> ends = {"alone": (torch.tensor([1.0, 0.2]), torch.rand(5, 2))}
+        >>> figure = ends_figure(torch.rand(9, 2), torch.tensor([0.5, 0.5]), ends, "radius", "roundness")
+        >>> [text.get_text() for text in figure.axes[0].texts if text.get_text()]
+        ['alone']
+    """
+    if not ends:
+        raise ValueError("ends: expected at least one; got none.")
+    figure = Figure(figsize=(7.4, 4.2))
+    axes = figure.subplots()
+    cloud, start = as_numbers(points), as_numbers(start)
+    axes.plot(*cloud.T, "o", markersize=3.5, color="0.78", markeredgewidth=0)
+    for k, (name, (end, every)) in enumerate(ends.items()):
+        look = {"color": COLOURS[k + 1]}
+        axes.plot(*as_numbers(every).T, MARKERS[k + 1], markersize=4, alpha=0.45, markeredgewidth=0, **look)
+        end = as_numbers(end)
+        axes.annotate("", end, start, arrowprops=look | {"arrowstyle": "-|>", "linewidth": 2.2})
+        text = axes.annotate(name, end, (7, -3), textcoords="offset points", fontsize=11, **look)
+        text.set_path_effects(halo(3))
+    axes.plot(*start, "*", color="black", markersize=13)
+    if floor is not None:
+        low = min(axes.get_ylim()[0], floor)
+        axes.axhspan(low, floor, color="0.9", zorder=0)
+        place = (0.99, 0.03)
+        axes.annotate(floor_text, place, xycoords="axes fraction", ha="right", fontsize=10, color="0.35")
+        axes.set_ylim(bottom=low)
+    axes.set(xlabel=x_label, ylabel=y_label)
     return figure
 
 
