@@ -1,4 +1,4 @@
-"""Sphinx configuration of the site: README, notebooks, measurements, reference. `make site` builds it.
+"""Sphinx configuration of the site: notebooks, how-to pages, measurements, reference. `make site` builds it.
 
 The source folder is the repository itself (sphinx-build -M html . build/site -c docs), so that pages and links are
 those of the files: nothing is copied, and a new notebook needs no line here. Nothing is executed: the committed
@@ -10,7 +10,6 @@ import json
 import re
 from functools import partial
 from html import escape
-from pathlib import Path
 from textwrap import indent
 
 from docutils import nodes
@@ -20,13 +19,12 @@ from sphinx.util.images import get_image_size
 
 from helpers.files import FRAMES
 
-DOCS = Path(__file__).parent
 WIDE = 700  # pixels: a wider figure would be shrunk to less than half on a telephone
 PANEL = "Here the notebook shows a live panel. Open the notebook to move it: this page computes nothing."
 
 project = "Nonlinear saliency maps"
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-root_doc = "README"
+root_doc = "docs/index"
 include_patterns = [
     "README.md",
     "CONTRIBUTING.md",
@@ -35,9 +33,8 @@ include_patterns = [
     "docs/**.md",
     "notebooks/**.ipynb",
 ]
-# Folders that are named here are not even looked into; contents.md is part of the start page.
+# Folders that are named here are not even looked into.
 exclude_patterns = [
-    "docs/contents.md",
     ".*",
     "**/.*",
     "*.egg-info",
@@ -82,10 +79,9 @@ pygments_dark_style = "a11y-high-contrast-dark"
 
 
 def prepare(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Append the table of contents to the start page, whose file is not only for the site; make panels of frames."""
-    if docname == root_doc:
-        source[0] += "\n" + (DOCS / "contents.md").read_text(encoding="utf-8")
-    source[0] = with_panels(source[0])
+    """Make panels of the frames in a notebook, before it is read."""
+    if app.env.doc2path(docname).suffix == ".ipynb":
+        source[0] = with_panels(source[0])
 
 
 def with_panels(notebook: str) -> str:
@@ -101,19 +97,30 @@ def with_panels(notebook: str) -> str:
 
 
 def panel(controls: list[dict], pictures: list[dict]) -> str:
-    """Sliders over pictures; without scripts the picture that the notebook starts with. panels.js moves them."""
-    number, sliders = 0, []
+    """Sliders over a picture, as HTML; _static/panels.js moves them, and without scripts the first picture stands.
+
+    Args:
+        controls, pictures: as `helpers.show.live.Live.frames` returns them.
+
+    Example:
+        >>> size = {"name": "size", "label": "size", "texts": ["1", "2"], "start": 1}
+        >>> panel([size], [{"png": "small", "alt": "a dot"}, {"png": "large", "alt": "a disc"}]).count("a disc")
+        2
+    """
+    number, rows = 0, []
     for control in controls:
-        number = number * len(control["texts"]) + control["start"]
-        texts, last = escape(json.dumps(control["texts"])), len(control["texts"]) - 1
-        sliders.append(
-            f'<label>{escape(control["label"])} <input type="range" min="0" max="{last}" value="{control["start"]}" '
-            f'data-texts="{texts}"> <output>{escape(control["texts"][control["start"]])}</output></label>'
+        texts, start = control["texts"], control["start"]
+        number = number * len(texts) + start
+        kept = escape(json.dumps(texts))
+        slider = f'<input type="range" max="{len(texts) - 1}" value="{start}" data-texts="{kept}">'
+        rows.append(
+            f"<label>{escape(control['label'])} {slider} <output>{escape(texts[start])}</output></label>"
         )
-    start = pictures[number]
-    image = f'<img alt="{escape(start["alt"])}" src="data:image/png;base64,{start["png"]}">'
+    picture = pictures[number]
+    image = f'<img alt="{escape(picture["alt"])}" src="data:image/png;base64,{picture["png"]}">'
     data = json.dumps(pictures).replace("<", "\\u003c")
-    return f'<div class="panel">{"".join(sliders)}{image}<script type="application/json">{data}</script></div>'
+    script = f'<script type="application/json">{data}</script>'
+    return f'<div class="panel">{"".join(rows)}{image}{script}</div>'
 
 
 def as_google_style(app: Sphinx, what: str, name: str, obj: object, options, lines: list[str]) -> None:

@@ -41,8 +41,10 @@ def test_a_how_to_page_names_files_that_exist(page):
 def test_the_example_of_the_readme_runs():
     (code,) = blocks(ROOT / "README.md", "python")
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 5))
-    names = {"model": model, "images": torch.rand(2, 3, 4, 4), "classes": torch.tensor([0, 1])}
+    fine, coarse = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, stride=2, padding=1)
+    model = nn.Sequential(fine, nn.ReLU(), coarse, nn.ReLU(), nn.Flatten(), nn.Linear(4 * 4 * 4, 5))
+    names = {"model": model, "images": torch.rand(2, 3, 8, 8), "classes": torch.tensor([0, 1])}
     exec(compile(code, "README.md", "exec"), names)
-    assert names["contribution"].shape == (2, 3, 4, 4)
+    assert names["supports"].shape == names["contrasts"].shape == (2, 1, 8, 8)
     assert isinstance(names["record"], saliency.Explanation)
+    assert names["record"].contribution.shape == (2, 3, 8, 8)

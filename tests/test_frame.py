@@ -15,6 +15,7 @@ from packaging.utils import canonicalize_name
 
 import helpers
 from helpers.run import notebook_files
+from helpers.run.notebook_files import Notebook
 
 ROOT = Path(__file__).resolve().parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -128,25 +129,61 @@ def test_bare_make_lists_every_target():
         assert re.search(rf"^  {target} +\S", listed, re.M), f"make help does not say what {target} does"
 
 
-def test_readme_commands_exist():
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+pages = pytest.mark.parametrize("page", PAGES, ids=[path.stem for path in PAGES])
+
+
+def code_of(page: Path) -> str:
+    """What is code on a page: "make sure" is no command."""
+    return "\n".join(re.findall(r"```.*?```|`[^`\n]+`", page.read_text(encoding="utf-8"), re.S))
+
+
+@pages
+def test_make_commands_on_a_page_exist(page):
+    named = set(re.findall(r"\bmake ([a-z][a-z-]*)", code_of(page)))
+    assert named <= targets(), (
+        f"{page.name} names make {', '.join(sorted(named - targets()))}: no such target"
+    )
+    if page.name in ("README.md", "rerun.md"):
+        assert {"run", "test"} <= named
+
+
+@pages
+def test_notebook_commands_on_a_page_have_parameters_that_the_notebook_takes(page):
+    commands = re.findall(r"\bnonlinear-saliency (run|sweep) (\d\d)(.*)", code_of(page))
+    for kind, number, rest in commands:
+        given = dict(re.findall(r"(?:-p|--grid) (\w+)=([^\s`]+)", rest))
+        notebook = Notebook.read(notebook_files.find(number))
+        (notebook.typed_grid if kind == "sweep" else notebook.typed)(given)
+    assert len(commands) >= {"README.md": 1, "rerun.md": 3}.get(page.name, 0)
+
+
+def test_the_readme_is_one_screen_that_leads_to_every_notebook_in_order():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    # In code only: "make sure" is no command.
-    code = "\n".join(re.findall(r"```.*?```|`[^`\n]+`", readme, re.S))
-    named = set(re.findall(r"\bmake ([a-z][a-z-]*)", code))
-    assert {"run", "test"} <= named, "README.md must name `make run` and `make test`"
-    assert named <= targets(), f"README.md names make {', '.join(sorted(named - targets()))}: no such target"
+    assert len(readme.splitlines()) < 100
+    linked = re.findall(r"\]\((notebooks/\w+\.ipynb)\)", readme)
+    assert linked == [f"notebooks/{path.name}" for path in notebook_files.walk()]
 
 
-def drawing(name: str) -> str:
-    """The drawing of the house in README or CONTRIBUTING."""
-    text = (ROOT / name).read_text(encoding="utf-8")
-    (found,) = re.findall(r"^```\n(notebooks/ .*?)^```$", text, re.M | re.S)
+@pages
+def test_links_on_a_page_lead_somewhere(page):
+    """In the repository; the site has a test of its own."""
+    text = re.sub(r"```.*?```|`[^`\n]*`", "", page.read_text(encoding="utf-8"), flags=re.S)
+    for link in re.findall(r"\]\(([^)\s#]+)[^)]*\)", text):
+        assert re.match(r"https?:", link) or (page.parent / link).exists(), link
+
+
+def drawing() -> str:
+    """The drawing of the house, which is in CONTRIBUTING alone."""
+    texts = [page.read_text(encoding="utf-8") for page in PAGES]
+    (found,) = [
+        one for text in texts for one in re.findall(r"^```\n(notebooks/ .*?)^```$", text, re.M | re.S)
+    ]
     return found
 
 
-def test_the_drawing_of_the_house_is_one_and_true():
-    assert drawing("README.md") == drawing("CONTRIBUTING.md")
-    folders = re.findall(r"^(\w+)/ ", drawing("README.md"), re.M)
+def test_the_drawing_of_the_house_is_true():
+    folders = re.findall(r"^(\w+)/ ", drawing(), re.M)
     written = {".py", ".md", ".ipynb"}
     assert set(folders) == {
         folder.name
@@ -157,7 +194,7 @@ def test_the_drawing_of_the_house_is_one_and_true():
 
 
 def test_the_rooms_that_are_drawn_are_those_that_the_linter_holds_apart():
-    drawn = re.findall(r"^  (\w+)/ +(.+)$", drawing("README.md"), re.M)
+    drawn = re.findall(r"^  (\w+)/ +(.+)$", drawing(), re.M)
     assert re.findall(r"^    (\w+) +(.+)$", helpers.__doc__, re.M) == drawn
     rooms = [room for room, _ in drawn]
     assert set(rooms) == {path.parent.name for path in (ROOT / "helpers").glob("*/__init__.py")}
@@ -196,17 +233,19 @@ def test_no_file_names_a_package_host_or_a_place_on_a_machine():
         assert not re.search(r"https?://|file:|index-url|find-links|/home/|/root/", text), name
 
 
-def test_the_tables_in_the_readme_are_those_of_the_benches():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    pages = [ROOT / "benchmarks" / name for name in ("front.md", "speed.md", "nearest.md")]
-    tables = "".join(page.read_text(encoding="utf-8") for page in pages)
-    rows = re.compile(r"\| (time|memory|DDN|L2 FMN|Nearest|nonlinear|linear|gradient|Grad-CAM|control)")
-    quoted = [line for line in readme.splitlines() if rows.match(line)]
-    assert len(quoted) >= 14
-    for line in quoted:
-        assert line in tables.splitlines(), line
+def test_the_table_in_the_readme_is_that_of_the_benches():
+    def table(path: Path) -> list[str]:
+        return [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
+
+    assert len(table(ROOT / "benchmarks" / "front.md")) >= 8
+    assert table(ROOT / "README.md") == table(ROOT / "benchmarks" / "front.md")
 
 
-def test_the_picture_in_the_readme_is_one_of_the_suite():
-    picture = (ROOT / "notebooks" / "images" / "tangent_and_flow.png").read_bytes()
-    assert picture in notebook_files.figures(notebook_files.read(ROOT / "notebooks" / "00_index.ipynb"))
+def test_the_pictures_of_readme_and_home_page_are_those_of_notebook_00():
+    done = subprocess.run(
+        [sys.executable, "docs/pictures.py", "--check"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    shown = "".join((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/index.md"))
+    kept = sorted(path.name for path in (ROOT / "notebooks" / "images").iterdir())
+    assert kept == sorted(set(re.findall(r"\]\((?:\.\./)?notebooks/images/([\w.]+)\)", shown)))

@@ -1,9 +1,11 @@
 """The static site: built once; then its links, pictures, formulas and tables, without and with a browser."""
 
+import base64
 import functools
 import http.server
 import inspect
 import json
+import math
 import os
 import re
 import subprocess
@@ -15,14 +17,20 @@ from urllib.parse import unquote, urlsplit
 import browser
 import pytest
 from bs4 import BeautifulSoup
+from cases import PANELS
 
+from docs.conf import panel, with_panels
 from helpers import saliency
+from helpers.files import FRAMES
 
 ROOT = Path(__file__).resolve().parent.parent
 WALK = sorted((ROOT / "notebooks").glob("*.ipynb"))
 NOTEBOOKS = WALK + sorted((ROOT / "notebooks" / "solutions").glob("*.ipynb"))
 TABLES = sorted((ROOT / "benchmarks").glob("*.md"))
+HOME = "docs/index.html"
 TELEPHONE = {"width": 390, "height": 844}
+SHOTS = browser.SHOTS / "site"
+DESK = {"width": 1280, "height": 900}
 CEILING = 1800  # seconds: what hangs ends; nothing here is judged by its speed
 
 
@@ -64,25 +72,38 @@ def addresses(page: BeautifulSoup):
                 yield element, element[name]
 
 
-def test_the_table_of_contents_has_every_notebook_in_order(pages):
-    links = [link["href"] for link in pages["README.html"].select(".sidebar-tree a.reference")]
+def test_the_table_of_contents_has_every_notebook_in_order_and_every_other_page(pages):
+    tree = pages[HOME].select(".sidebar-tree a.reference")
+    links = [os.path.normpath(f"docs/{link['href']}") for link in tree if "#" not in link["href"]]
     assert [link for link in links if link.startswith("notebooks/")] == [page_of(path) for path in NOTEBOOKS]
-    others = {page_of(path) for folder in ("api", "howto") for path in (ROOT / "docs" / folder).glob("*.md")}
-    assert len(others) == 8
-    assert others | {
-        "docs/benches.html",
-        "docs/photograph.html",
-        "benchmarks/NOTES.html",
-        "data/README.html",
-    } <= set(links)
+    others = {page_of(path) for path in (ROOT / "docs").rglob("*.md")} - {HOME}
+    assert len(others) == 13
+    others |= {"README.html", "CONTRIBUTING.html", "benchmarks/NOTES.html", "data/README.html"}
+    assert others == {link for link in links if not link.startswith("notebooks/")}
 
 
-def test_the_start_page_leads_to_the_notebooks_and_the_index_to_the_start_page(pages):
-    table = {link["href"] for link in pages["README.html"].select("table a.reference")}
-    assert {page_of(path) for path in WALK} <= table
-    assert (
-        pages["index.html"].find("meta", attrs={"http-equiv": "refresh"})["content"] == "0; url=README.html"
-    )
+def test_the_home_page_moves_and_has_three_ways_in(site, pages):
+    home = pages[HOME]
+    (film,) = home.select("article img")
+    assert (site / "docs" / film["src"]).resolve().read_bytes().count(b"fcTL") > 4, "a picture that moves"
+    cards = home.select("article .cards li")
+    assert [card.a.get_text() for card in cards] == ["Read", "Rerun", "Your model"]
+    leads = [os.path.normpath(f"docs/{card.a['href']}") for card in cards]
+    assert leads == [page_of(WALK[0]), "docs/rerun.html", page_of(WALK[-1])]
+    for card in cards:
+        assert len(card.select("a")) == 1
+        assert re.fullmatch(r"[A-Z][^.]+\.", card.select("p")[-1].get_text()), "one sentence"
+
+
+def test_the_index_and_the_name_in_the_corner_lead_home(pages):
+    refresh = pages["index.html"].find("meta", attrs={"http-equiv": "refresh"})
+    assert refresh["content"] == f"0; url={HOME}"
+    assert pages["README.html"].select_one("a.sidebar-brand")["href"] == HOME
+
+
+def test_the_readme_leads_to_the_notebooks(pages):
+    links = {link["href"] for link in pages["README.html"].select("article a.reference")}
+    assert {page_of(path) for path in WALK} <= links
 
 
 def test_the_reference_has_every_public_name_once(pages):
@@ -144,7 +165,7 @@ def test_every_figure_of_a_notebook_is_on_its_page_with_its_description(notebook
     wanted = [
         output["metadata"]["image/png"]["alt"] for output in outputs if "image/png" in output.get("data", {})
     ]
-    images = pages[page_of(notebook)].select(".cell_output img")
+    images = pages[page_of(notebook)].select(".cell_output img:not(.panel img)")
     assert [image["alt"] for image in images] == [" ".join(text.split()) for text in wanted]
     for image in images:
         assert image.parent["href"] == image["src"], "a figure opens in full size"
@@ -154,8 +175,68 @@ def test_every_picture_is_there_and_described(site, pages):
     assert pages["README.html"].select_one("article img")
     for name, page in pages.items():
         for image in page.find_all("img"):
-            assert ((site / name).parent / image["src"]).is_file(), (name, image)
+            inside = image["src"].startswith("data:image/png;base64,")
+            assert inside or ((site / name).parent / image["src"]).is_file(), (name, image)
             assert image.get("alt", "").strip(), (name, image)
+
+
+# ---- panels without a kernel -------------------------------------------------------------------------------
+
+
+def control(name: str, texts: list[str], start: int) -> dict:
+    return {"name": name, "label": f"the {name}", "texts": texts, "start": start}
+
+
+def test_a_panel_starts_with_the_picture_of_its_start_and_keeps_all():
+    controls = [control("a", ["0", "{1}"], 1), control("b", ["x", '<y & "z">', "z"], 2)]
+    pictures = [{"png": f"{number}", "alt": f"<{number}> & '{number}'"} for number in range(6)]
+    found = BeautifulSoup(panel(controls, pictures), "html.parser").select_one(".panel")
+    assert found.img["alt"] == "<5> & '5'"
+    assert found.img["src"] == "data:image/png;base64,5"
+    assert json.loads(found.script.string) == pictures
+    sliders = found.select("label input[type=range]")
+    assert [(slider["max"], slider["value"]) for slider in sliders] == [("1", "1"), ("2", "2")]
+    assert [json.loads(slider["data-texts"]) for slider in sliders] == [c["texts"] for c in controls]
+    assert [label.get_text(" ", strip=True) for label in found.select("label")] == ["the a {1}", "the b z"]
+
+
+def test_a_panels_data_cannot_end_its_script():
+    tricky = [{"png": "", "alt": "</script><script>alert(1)</script>"}]
+    found = BeautifulSoup(panel([control("a", ["0"], 0)], tricky), "html.parser")
+    (script,) = found.select("script")
+    assert json.loads(script.string) == tricky
+
+
+def test_frames_in_a_notebook_become_a_panel_and_nothing_else_changes():
+    frames = {"controls": [control("a", ["0"], 0)], "pictures": [{"png": "AAAA", "alt": "a dot"}]}
+    outputs = [
+        {"output_type": "stream", "name": "stdout", "text": ["hello"]},
+        {"output_type": "execute_result", "data": {FRAMES: frames, "text/plain": ["A panel"]}},
+    ]
+    notebook = {"cells": [{"cell_type": "markdown", "source": ["text"]}, {"outputs": outputs}]}
+    done = json.loads(with_panels(json.dumps(notebook)))
+    assert done["cells"][0] == notebook["cells"][0]
+    assert done["cells"][1]["outputs"][0] == outputs[0]
+    assert done["cells"][1]["outputs"][1]["data"] == {"text/html": panel(**frames)}
+    plain = json.dumps(notebook["cells"][:1])
+    assert with_panels(plain) == plain
+
+
+@pytest.mark.parametrize("notebook", PANELS)
+def test_a_notebook_keeps_its_panels_and_the_page_shows_them(notebook, pages):
+    outputs = [o for cell in cells(ROOT / "notebooks" / f"{notebook}.ipynb") for o in cell.get("outputs", [])]
+    kept = [output["data"][FRAMES] for output in outputs if FRAMES in output.get("data", {})]
+    assert kept, "no panel keeps its pictures: live(draw, beforehand=...)"
+    found = pages[f"notebooks/{notebook}.html"].select(".cell_output .panel")
+    assert len(found) == len(kept)
+    for shown, frames in zip(found, kept, strict=True):
+        assert len(shown.select("input")) == len(frames["controls"])
+        pictures = json.loads(shown.script.string)
+        assert pictures == frames["pictures"]
+        assert len(pictures) == math.prod(len(one["texts"]) for one in frames["controls"]) > 1
+        assert len({picture["png"] for picture in pictures}) > 1
+        assert all(picture["alt"].strip() for picture in pictures)
+        assert base64.b64decode(shown.img["src"].partition(",")[2])[1:4] == b"PNG"
 
 
 def test_formulas_are_mathml_and_no_tex_is_left(pages):
@@ -265,7 +346,7 @@ def test_on_a_telephone_every_page_is_whole_quiet_and_does_not_scroll_sideways(s
     for name in pages:
         telephone.goto(f"{server}/{name}", wait_until="load")
         if name == "index.html":
-            telephone.wait_for_url("**/README.html")
+            telephone.wait_for_url(f"**/{HOME}")
         width = telephone.evaluate("document.documentElement.scrollWidth")
         images = telephone.evaluate("[...document.images].filter(i => !i.naturalWidth).map(i => i.src)")
         scrolling = telephone.evaluate(SCROLLS)
@@ -274,6 +355,50 @@ def test_on_a_telephone_every_page_is_whole_quiet_and_does_not_scroll_sideways(s
     assert not wrong
     assert not heard
     assert {urlsplit(url).netloc for url in asked if not url.startswith("data:")} == {urlsplit(server).netloc}
+
+
+@pytest.mark.parametrize("screen", [TELEPHONE, DESK], ids=lambda screen: screen["width"])
+def test_the_sliders_of_panels_change_the_picture_and_nothing_scrolls_sideways(
+    server, pages, chromium, screen
+):
+    context = chromium.new_context(viewport=screen)
+    context.set_default_timeout(CEILING * 1000)
+    page = context.new_page()
+    heard, moved = browser.listen(page), []
+    for notebook in PANELS:
+        page.goto(f"{server}/notebooks/{notebook}.html", wait_until="load")
+        for shown in page.locator(".panel").all():
+            image = shown.locator("img")
+            for label in shown.locator("label").all():
+                slider, readout = label.locator("input"), label.locator("output")
+                value, picture = slider.input_value(), image.get_attribute("src")
+                slider.press("ArrowLeft" if value == slider.get_attribute("max") else "ArrowRight")
+                assert slider.input_value() != value
+                text = json.loads(slider.get_attribute("data-texts"))[int(slider.input_value())]
+                assert readout.inner_text() == slider.get_attribute("aria-valuetext") == text
+                assert image.get_attribute("src") != picture
+                assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
+                assert image.bounding_box()["width"] <= screen["width"]
+                moved.append(notebook)
+        assert page.evaluate(SCROLLS) == [], notebook
+        page.locator(".panel").first.screenshot(path=SHOTS / f"{notebook}-{screen['width']}.png")
+    context.close()
+    assert set(moved) == set(PANELS)
+    assert not heard
+
+
+@pytest.mark.parametrize("name", ["NonlinearSaliency", "presets.supports", "Horizon"])
+def test_the_search_finds_a_name_of_the_reference_first_and_without_a_network(name, server, telephone):
+    heard = browser.listen(telephone)
+    telephone.goto(f"{server}/search.html?q={name}")
+    link = telephone.locator("ul.search a").first
+    link.wait_for()
+    assert link.inner_text() == f"helpers.saliency.{name}"
+    link.click()
+    telephone.wait_for_load_state()
+    entry = telephone.locator(f"[id='helpers.saliency.{name}']")
+    assert name.rpartition(".")[2] in entry.inner_text()
+    assert not heard
 
 
 def test_the_search_finds_a_page_without_a_network(server, telephone):
@@ -285,3 +410,26 @@ def test_the_search_finds_a_page_without_a_network(server, telephone):
     telephone.wait_for_load_state()
     assert "insertion" in telephone.locator("article").inner_text().lower()
     assert not heard
+
+
+# Every figure is on paper of one colour; in the dark the paper is less bright.
+PAPER = """() => [...document.querySelectorAll("article img")].map(image => {
+    const style = getComputedStyle(image);
+    return [style.filter, style.backgroundColor, parseFloat(style.borderRadius) > 0, parseFloat(style.padding) > 0];
+})"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_figures_are_sheets_of_paper_that_are_dimmed_in_the_dark(scheme, server, chromium):
+    context = chromium.new_context(viewport=DESK, color_scheme=scheme)
+    context.set_default_timeout(CEILING * 1000)
+    page = context.new_page()
+    for name in (HOME, "README.html", page_of(WALK[2])):
+        page.goto(f"{server}/{name}", wait_until="load")
+        sheets = page.evaluate(PAPER)
+        assert sheets
+        for filtered, *sheet in sheets:
+            assert filtered.startswith("brightness(") if scheme == "dark" else filtered == "none"
+            assert sheet == ["rgb(255, 255, 255)", True, True]
+        page.screenshot(path=SHOTS / f"{Path(name).stem}-{scheme}.png")
+    context.close()
