@@ -7,7 +7,17 @@ import torch
 from torch import nn
 
 from helpers.measure import faithfulness
-from helpers.measure.faithfulness import fills, infidelity, perturbation_curve, rank_agreement, sensitivity
+from helpers.measure.faithfulness import (
+    area,
+    fills,
+    infidelity,
+    insertion_minus_deletion,
+    perturbation_curve,
+    perturbed,
+    probability,
+    rank_agreement,
+    sensitivity,
+)
 from helpers.saliency import Blurred, Constant, Logit, LogProbability, OwnMean, OwnNoise
 
 
@@ -77,6 +87,27 @@ def test_squares_are_filled_whole():
     perturbation_curve(model, images, TARGET, saliency, EMPTY, "deletion", 2, 4)
     assert (seen[1][:, :, 2:, :2] == 0).all()
     assert seen[1].sum() == 3 * 12
+
+
+def test_the_perturbed_images_are_those_of_the_curve():
+    seen = list(perturbed(IMAGES, WEIGHTS[None], EMPTY, "insertion", square=1, steps=4))
+    torch.testing.assert_close(
+        torch.cat([MODEL(images)[:, 0] for images in seen]).double(), curve(WEIGHTS[None], "insertion")
+    )
+
+
+def test_insertion_minus_deletion_is_the_difference_of_the_areas_and_changes_sign_with_the_map():
+    curves = {
+        kind: perturbation_curve(
+            MODEL, IMAGES, TARGET, WEIGHTS[None], EMPTY, kind, 1, 4, (lambda z, t: probability(z, t),)
+        )
+        for kind in ("insertion", "deletion")
+    }
+    expected = area(curves["insertion"] - curves["deletion"])[0]
+    arguments = MODEL, IMAGES, TARGET
+    found = insertion_minus_deletion(*arguments, WEIGHTS[None], EMPTY, square=1, steps=4)
+    torch.testing.assert_close(found, expected)
+    assert found > 0 > insertion_minus_deletion(*arguments, -WEIGHTS[None], EMPTY, square=1, steps=4)
 
 
 def test_ties_are_in_a_seeded_random_order():

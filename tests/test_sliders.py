@@ -176,7 +176,7 @@ def test_a_slider_goes_through_the_depths(film):
     panel.controls["depth"].value = 0
     assert panel.error is None
     assert panel.picture.png != last
-    assert panel.picture.alt.startswith("depth 0 (input), 28 x 28 places")
+    assert panel.picture.alt.startswith("depth 0 of 1: 28 x 28 places")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,9 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
+import numpy as np
 import torch
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
@@ -30,7 +32,7 @@ from helpers.saliency import (
 )
 from helpers.saliency.layers import as_maps
 from helpers.show.landscapes import level_sets, score_along
-from helpers.show.maps import maps_beside
+from helpers.show.maps import as_picture, as_plane, colour_bar, colour_limit, draw_map
 from helpers.show.style import COLOURS, STYLE, styled
 from helpers.zoo.toys import Toy
 
@@ -308,17 +310,16 @@ class AtEveryDepth:
         return self._at(depth)[1]
 
     def draw(self, depth: int) -> Figure:
-        """The image and the two maps at a depth, on one colour scale.
+        """What supports the class at a depth, by both maps, over the image, on one scale from 0.
 
         Raises:
             ValueError: no such depth.
         """
         maps, missed = self._at(depth)
         height, width = maps["linear"].shape
-        title = f"depth {depth} ({self.names[depth]}), {height} x {width} places\n"
+        title = f"depth {depth} of {len(self.names) - 1}: {height} x {width} places\n"
         title += "missed of the change: " + ", ".join(f"{name} {miss:.2f}" for name, miss in missed.items())
-        options = {"percentile": PERCENTILE, "label": "support (logit)", "size": 2.4}
-        return _titled(maps_beside(self.image[0], maps, **options), title)
+        return _titled(_laid_over(as_picture(self.image[0]), maps), title)
 
     def _at(self, depth: int) -> tuple[dict[str, Tensor], dict[str, float]]:
         if isinstance(depth, bool) or depth not in range(len(self.places)):
@@ -335,6 +336,20 @@ class AtEveryDepth:
             maps = {name: as_maps(run.support(), run.size)[0].sum(0).cpu() for name, run in runs.items()}
             self._kept[depth] = maps, missed
         return self._kept[depth]
+
+
+@styled
+def _laid_over(picture: np.ndarray, maps: Mapping[str, Tensor], size: float = 2.0) -> Figure:
+    """The positive parts of maps over their picture, on one scale."""
+    planes = {name: as_plane(name, one).clip(0) for name, one in maps.items()}
+    norm = Normalize(0, colour_limit(list(planes.values()), PERCENTILE))
+    figure = Figure(figsize=(size * len(maps) + 0.8, size + 0.75))
+    row = figure.subplots(1, len(maps))
+    for axes, (name, plane) in zip(row, planes.items(), strict=True):
+        draw_map(axes, plane, norm, False, picture.shape, picture, size)
+        axes.set_title(name)
+    colour_bar(figure, norm, False, True, "support (logit)", PERCENTILE, 1, row)
+    return figure
 
 
 def _tangent_and_straight(toy: Toy, way: float) -> tuple[Toy, Explanation, Explanation]:

@@ -7,7 +7,7 @@ way, so results are given for several. For contributions, which are in units of 
 and sensitivity (Yeh et al. 2019, arXiv 1901.09392).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -113,6 +113,26 @@ def perturbation_curve(
         >>> perturbation_curve(model, image, torch.tensor([0]), saliency, blank, "deletion", square=1, steps=4)
         tensor([[[2., 1., 0., 0., 0.]]], dtype=torch.float64)
     """
+    values = []
+    with torch.no_grad():
+        for changed in perturbed(images, saliency, fill, kind, square, steps, seed):
+            logits = model(changed)
+            values.append(torch.stack([score(logits, target).double().cpu() for score in scores]))
+    return torch.stack(values, -1)
+
+
+def perturbed(
+    images: Tensor, saliency: Tensor, fill: Fill, kind: Kind, square: int, steps: int = 16, seed: int = 0
+) -> Iterator[Tensor]:
+    """The images of `perturbation_curve`, one after the other: ``steps + 1`` times (N, C, H, W).
+
+    Arguments and errors are those of `perturbation_curve`; the errors come with the first images.
+
+    Example:
+        >>> image, saliency = torch.eye(2)[None, None], torch.eye(2)[None]
+        >>> [x.sum().item() for x in perturbed(image, saliency, lambda x: 0 * x, "deletion", square=1, steps=2)]
+        [2.0, 0.0, 0.0]
+    """
     if kind not in ("deletion", "insertion"):
         raise ValueError(f'kind: expected "deletion" or "insertion"; got {kind!r}.')
     require_count("steps", steps)
@@ -124,20 +144,54 @@ def perturbation_curve(
     places = order(saliency, square, seed)
     if steps > places.shape[1]:
         raise ValueError(f"steps: expected at most one a square, {places.shape[1]}; got {steps}.")
-    with torch.no_grad():
-        other = fill(images)
-        if other.shape != images.shape:
-            raise ValueError(
-                f"fill: expected images of shape {tuple(images.shape)}; got {tuple(other.shape)}."
-            )
-        first, last = (images, other) if kind == "deletion" else (other, images)
-        turn = places.argsort(dim=1)  # when it is each square's turn
-        values = []
-        for count in torch.linspace(0, places.shape[1], steps + 1).round().tolist():
-            changed = _pixels(turn < count, images, square)
-            logits = model(torch.where(changed, last, first))
-            values.append(torch.stack([score(logits, target).double().cpu() for score in scores]))
-    return torch.stack(values, -1)
+    other = fill(images)
+    if other.shape != images.shape:
+        raise ValueError(f"fill: expected images of shape {tuple(images.shape)}; got {tuple(other.shape)}.")
+    first, last = (images, other) if kind == "deletion" else (other, images)
+    turn = places.argsort(dim=1)  # when it is each square's turn
+    for count in torch.linspace(0, places.shape[1], steps + 1).round().tolist():
+        yield torch.where(_pixels(turn < count, images, square), last, first)
+
+
+def probability(logits: Tensor, target: Tensor) -> Tensor:
+    """The probability of each example's class, (N,), of logits (N, K) and classes (N,): a score to follow.
+
+    Example:
+        >>> probability(torch.zeros(1, 4), torch.tensor([2]))
+        tensor([0.2500])
+    """
+    return logits.softmax(1).gather(1, target[:, None])[:, 0]
+
+
+def insertion_minus_deletion(
+    model: Callable[[Tensor], Tensor],
+    images: Tensor,
+    target: Tensor,
+    saliency: Tensor,
+    fill: Fill,
+    square: int = 16,
+    steps: int = 7,
+) -> Tensor:
+    """The class's probability while the map's squares are put back, less that while they are taken away, (N,).
+
+    The difference of the areas under the two curves of `perturbation_curve`: above 0 for a map that names what the
+    model uses, about 0 for squares in random order.
+
+    Arguments and errors are those of `perturbation_curve`.
+
+    Example:
+        >>> model = lambda images: torch.stack([9 * images[:, 0, 0, 0], torch.zeros(len(images))], 1)
+        >>> image, right, wrong = torch.ones(1, 1, 2, 2), torch.eye(2)[None], 1 - torch.eye(2)[None]
+        >>> right[0, 1, 1] = 0  # the model looks at the upper left pixel alone
+        >>> asked = model, image, torch.tensor([0])
+        >>> [insertion_minus_deletion(*asked, m, lambda x: 0 * x, 1, 4).item() > 0 for m in (right, wrong)]
+        [True, False]
+    """
+    grown, shrunk = (
+        perturbation_curve(model, images, target, saliency, fill, kind, square, steps, [probability])
+        for kind in ("insertion", "deletion")
+    )
+    return area(grown - shrunk)[0]
 
 
 def area(curve: Tensor) -> Tensor:
