@@ -169,7 +169,9 @@ def convergence(
         axes.plot([], [], **style, label=curve)
     axes.set(xlabel=x_label, ylabel=y_label, title=title)
     axes.grid(True)
-    shared_legend(figure, axes, columns=2)
+    # Two long labels side by side would be cut off at the page's edge.
+    longest = max(len(text) for text in axes.get_legend_handles_labels()[1])
+    shared_legend(figure, axes, columns=2 if longest <= 30 else 1)
     return figure
 
 
