@@ -36,6 +36,7 @@ from helpers.show.style import (
     show,
     show_png,
 )
+from helpers.zoo.photographs import photograph
 
 
 def lightness(name):
@@ -249,6 +250,22 @@ def test_paper_stays_white_among_few_colours():
     white = (drawn == 255).all(-1)
     assert white.mean() > 0.1
     assert (np.asarray(few.convert("RGB"))[white] == 255).all()
+
+
+@pytest.mark.parametrize(("colours", "off"), [(48, 2.8), (64, 2.6), (200, 4)])
+def test_few_colours_of_a_map_over_a_photograph_are_those_it_had(colours, off):
+    """Greys beside a warm map must not turn yellow, nor light ones dark."""
+    photo = photograph("chelsea", 96).image.mean(0).numpy()
+    over = np.kron(np.random.default_rng(0).random((6, 12)) ** 2, np.ones((16, 8)))
+    over[:, 60:] = 0
+    mixed = (0.4 + 0.5 * photo)[..., None] * (1 - over[..., None]) + mpl.colormaps["magma"](over)[
+        ..., :3
+    ] * over[..., None]
+    picture = Image.fromarray((255 * mixed.clip(0, 1)).astype(np.uint8))
+    (few,) = few_colours([picture], colours)
+    assert np.abs(np.asarray(few.convert("RGB")).astype(int) - np.asarray(picture)).mean() < off
+    grey = np.asarray(few.convert("RGB")).astype(int)[:, 60:]
+    assert (grey.max(-1) - grey.min(-1)).max() < 12
 
 
 @pytest.mark.parametrize("colours", [1, 257, 2.5, True, None])

@@ -145,7 +145,8 @@ def few_colours(frames: Sequence[Image.Image], colours: int = 96) -> list[Image.
         sheet.paste(frame, (0, place * height))
     many = colours > 128
     dots = Image.Dither.FLOYDSTEINBERG if many else Image.Dither.NONE
-    palette = sheet.quantize(colours, Image.Quantize.FASTOCTREE if many else None, dither=Image.Dither.NONE)
+    method = Image.Quantize.FASTOCTREE if many else None
+    palette = sheet.quantize(colours, method, kmeans=0 if many else 4, dither=Image.Dither.NONE)
     # Paper would be the mean of what is nearly white, another one in every picture.
     entries = np.array(palette.getpalette(), np.uint8).reshape(-1, 3)
     entries[entries.min(1) > 245] = 255
