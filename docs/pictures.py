@@ -23,11 +23,11 @@ def chosen(pictures: Sequence[bytes]) -> dict[str, bytes]:
 
     Example:
         >>> sorted(chosen(figures(read(find("00")))))
-        ['flow.png', 'mosaic.png']
+        ['moons.png', 'mosaic.png']
     """
     found = {}
     for picture in pictures:
-        name = "flow.png" if Image.open(io.BytesIO(picture)).is_animated else "mosaic.png"
+        name = "moons.png" if Image.open(io.BytesIO(picture)).is_animated else "mosaic.png"
         found.setdefault(name, picture)
     if len(found) < 2:
         raise ValueError(

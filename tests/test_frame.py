@@ -238,7 +238,7 @@ def test_the_table_in_the_readme_is_that_of_the_benches():
         return [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
 
     assert len(table(ROOT / "benchmarks" / "front.md")) >= 8
-    assert table(ROOT / "README.md") == table(ROOT / "benchmarks" / "front.md")
+    assert table(ROOT / "README.md") == table(ROOT / "benchmarks" / "front.md"), "copy the bench's into README"
 
 
 def test_the_pictures_of_readme_and_home_page_are_those_of_notebook_00():
