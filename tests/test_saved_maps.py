@@ -19,9 +19,10 @@ from torch import nn
 
 from helpers.files import write_whole
 from helpers.lessons import saved_maps
-from helpers.lessons.saved_maps import METHODS, Recipe, save_maps, weights_digest
+from helpers.lessons.saved_maps import METHODS, Recipe, save_maps, save_overlays, weights_digest
 from helpers.lessons.your_model import bring, image_set
 from helpers.saliency import NonlinearSaliency, presets
+from helpers.show.maps import laid_over
 from helpers.zoo.classifiers import Classifier
 
 SIDE = 20
@@ -132,6 +133,112 @@ def test_a_preset_has_a_member_for_each_path(images, output):
     assert torch.equal(
         method.explain(pixels, torch.tensor([2])).support(), method.attribute(pixels, target=2)
     )
+
+
+def test_a_class_by_its_name_is_explained_on_every_image(images, output):
+    report = saved(images, output, Recipe(explained="cat"))
+    assert {one.record["class_name"] for one in report.maps} == {"cat"}
+    pixels = images.stack(SIDE)[0]
+    shares = network()(pixels).softmax(1)[:, 2]
+    assert report.table()["probability"].tolist() == pytest.approx(shares.tolist(), rel=1e-5)
+    assert saved(images, output, Recipe(explained="cat")).computed == 0
+    assert saved(images, output, Recipe(explained="2")).maps[0].record["class_index"] == 2
+
+
+def test_reference_layers_and_rivals_reach_the_method(images, output):
+    model, pixels = network(), images.first(2).stack(SIDE)[0]
+    black = presets.supports(model, 0.0, [model[3]], 2).attribute(pixels, target=2)
+    recipe = Recipe("cheap", explained="cat", reference="black", layers=["3"])
+    for one, expected in zip(saved(images.first(2), output, recipe).maps, black, strict=True):
+        assert torch.allclose(one.map(), expected, rtol=1e-3, atol=1e-6)
+    rivals = presets.contrasts(model, [0, 4]).attribute(pixels, target=2)
+    recipe = Recipe("contrasts", explained="cat", rivals=["ant", "elk"])
+    for one, expected in zip(saved(images.first(2), output, recipe).maps, rivals, strict=True):
+        assert torch.allclose(one.map(), expected, rtol=1e-3, atol=1e-6)
+    assert Recipe("straight", 4, reference="white").saliency(model).coordinates.reference == 1.0
+
+
+def test_an_image_whose_class_is_among_the_rivals_is_skipped_and_named(images, output):
+    answers = network()(images.stack(SIDE)[0]).argmax(1).tolist()
+    name = classifier().class_names[answers[0]]
+    others = sum(answer != answers[0] for answer in answers)
+    recipe = Recipe("contrasts", rivals=[name])
+    if not others:
+        with pytest.raises(ValueError, match="its class is among the rivals"):
+            saved(images, output, recipe)
+        return
+    report = saved(images, output, recipe)
+    assert report.skipped["0.png"] == "its class is among the rivals"
+    assert len(report.maps) == others
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        (
+            {"reference": "gray"},
+            r"Recipe\(reference\): .*black, grey, white; got 'gray'\. Did you mean 'grey'",
+        ),
+        (
+            {"method": "flow", "reference": "grey"},
+            r"Recipe\(reference\): expected none with 'flow'.*got 'grey'",
+        ),
+        ({"method": "tangent", "layers": ["3"]}, r"Recipe\(layers\): expected none with 'tangent'"),
+        ({"rivals": ["dog"]}, r"Recipe\(rivals\): expected none with 'cheap', only contrasts"),
+        ({"layers": "3"}, r"Recipe\(layers\): expected a list of names; got '3'"),
+        ({"method": "contrasts", "rivals": [4]}, r"Recipe\(rivals\): expected a list of names; got \[4\]"),
+        (
+            {"method": "contrasts", "rivals": ["dgo"]},
+            r"rivals: expected the name .* 5 classes; got 'dgo'.*'dog'",
+        ),
+        ({"layers": ["33"]}, r"layers: expected names of the model's modules; got '33'. Did you mean '3'"),
+        (
+            {"explained": "horse"},
+            r"explained: expected the name of one of the model's 5 classes.*got 'horse'",
+        ),
+    ],
+)
+def test_choices_that_do_not_fit_are_told(choices, message, images, output):
+    with pytest.raises(ValueError, match=message):
+        saved(images, output, Recipe(**choices))
+    assert not list(output.rglob("*.safetensors"))
+
+
+class Corner(nn.Module):
+    """Two classes: how bright the upper left quarter is, and the rest."""
+
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Conv2d(3, 3, 1, bias=False)
+        self.features.weight.data = torch.eye(3)[:, :, None, None]
+
+    def forward(self, x):
+        maps = self.features(x).mean(1)
+        corner = maps[:, : SIDE // 2, : SIDE // 2].mean((1, 2))
+        return torch.stack([30 * (corner - 0.3), 0 * corner], 1)
+
+
+def test_the_check_by_deletion_takes_the_maps_places_away(tmp_path, output):
+    pixels = np.full((SIDE, SIDE, 3), 20, dtype=np.uint8)
+    pixels[2:7, 2:7] = 255
+    Image.fromarray(pixels).save(tmp_path / "corner.png")
+    made = Classifier("corner", Corner().eval(), ("bright", "dark"), SIDE)
+    recipe = Recipe("straight", 8, reference="black", explained="bright")
+    table = saved(image_set(tmp_path), output, recipe, made).table()
+    assert table["without"][0] < table["without_random"][0] - 0.01
+    again = saved(image_set(tmp_path), output / "again", recipe, made).table()
+    assert again["without_random"].equals(table["without_random"])
+
+
+def test_overlays_lie_beside_the_maps_on_one_scale(images, output):
+    report = saved(images, output, Recipe("cheap"))
+    limit = save_overlays(report, images, SIDE)
+    for one in report.maps:
+        over = np.asarray(Image.open(one.file.with_suffix(".png")))
+        assert over.shape == (SIDE, SIDE, 3)
+        expected = laid_over(images.load(one.number, SIDE), one.map(), limit)
+        assert np.array_equal(over, expected)
+    assert saved(images, output, Recipe("cheap")).computed == 0
 
 
 def test_labelled_classes(images, output):
@@ -319,7 +426,7 @@ def test_other_settings_are_not_mixed(images, output, monkeypatch):
 
 
 def test_steps_of_0_are_the_methods_own(images, output):
-    assert Recipe() == Recipe("supports", METHODS["supports"])
+    assert Recipe() == Recipe("cheap", METHODS["cheap"])
     assert Recipe("tangent", 7) == Recipe("tangent")
     saved(images, output, Recipe("straight"))
     assert saved(images, output, Recipe("straight", METHODS["straight"])).computed == 0
@@ -421,11 +528,14 @@ def test_wrong_arguments(images, output, tmp_path):
     with pytest.raises(ValueError, match="batch_size"):
         saved(images, output, batch_size=0)
     with pytest.raises(
-        ValueError, match=r"method.*one of supports, contrasts, straight, flow, tangent; got 'prset'"
+        ValueError,
+        match=r"method.*one of cheap, supports, contrasts, straight, .*got 'suports'\. Did you mean 'supports'",
     ):
-        Recipe("prset")
-    with pytest.raises(ValueError, match=r"explained.*one of predicted, labelled"):
-        Recipe(explained="true")
+        Recipe("suports")
+    with pytest.raises(
+        ValueError, match=r"explained: .* classes, or one of predicted, labelled; got 'dgo'.*'dog'"
+    ):
+        saved(images, output, Recipe(explained="dgo"))
     for steps in (-1, 1.5, True):
         with pytest.raises(ValueError, match="steps"):
             Recipe(steps=steps)

@@ -14,9 +14,12 @@ from torchvision import models
 
 from helpers.files import ROOT
 from helpers.lessons.your_model import (
+    PEERS,
     ImageSet,
     bring,
+    class_number,
     image_set,
+    modules_by_name,
     own_grids,
     peers,
     require_explainable,
@@ -433,6 +436,40 @@ def test_grad_cam_applies_where_there_is_more_than_one_resolution(function):
     assert list(peers(found.model, pixels())) == ["gradient", "Grad-CAM"]
     flat = nn.Sequential(nn.Flatten(), nn.Linear(12, 3)).eval()
     assert list(peers(flat, pixels(1, 2))) == ["gradient"]
+
+
+def test_peers_are_chosen_by_name(function):
+    model = bring(function(), side=SIDE).model
+    every = peers(model, pixels(1), PEERS)
+    assert list(every) == list(PEERS)
+    for peer in every.values():
+        assert peer.attribute(pixels(1), target=1).isfinite().all()
+    assert list(peers(model, pixels(1), [])) == []
+    with pytest.raises(
+        ValueError, match="peers: expected some of gradient, .*got 'gradcam'. Did you mean 'Grad-CAM'"
+    ):
+        peers(model, pixels(1), ["gradcam"])
+
+
+def test_classes_by_name():
+    names = ("cat", "crane", "dog", "crane")
+    assert class_number(names, "dog", "explained") == 2
+    assert class_number(names, "3", "explained") == 3
+    with pytest.raises(ValueError, match="rivals: .*'crane' is that of 2. Give one of the numbers 1, 3"):
+        class_number(names, "crane", "rivals")
+    for wanted in ("4", "-1", "", "Dog?"):
+        with pytest.raises(ValueError, match="expected the name of one of the model's 4 classes; got"):
+            class_number(names, wanted, "explained")
+
+
+def test_modules_by_name_with_and_without_the_preprocessing_in_front(function):
+    model = bring(function(), side=SIDE).model
+    assert modules_by_name(model, []) is None
+    assert modules_by_name(model, ["4", "model.7"]) == [model.model[4], model.model[7]]
+    with pytest.raises(
+        ValueError, match=r"layers: expected names of the model's modules; got 'nowhere'\. The first:"
+    ):
+        modules_by_name(model, ["nowhere"])
 
 
 class Scale(nn.Module):

@@ -11,41 +11,62 @@ stands are compared. What is not seen: a change in code that this file imports; 
 """
 
 import hashlib
+import io
 import json
 import math
 import re
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import safetensors.torch
 import torch
 from captum.attr import GradientAttribution
+from PIL import Image
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from helpers.checks import require_count
+from helpers.checks import did_you_mean, require_count
 from helpers.files import ROOT, package_hash, sweep_up, write_whole
-from helpers.lessons.your_model import ImageSet, device_of
+from helpers.lessons.your_model import ImageSet, class_number, device_of, modules_by_name
+from helpers.measure.faithfulness import perturbed, probability
+from helpers.measure.maps import sum_channels
 from helpers.saliency import (
     Blurred,
     Flow,
     Input,
     LogOdds,
     NonlinearSaliency,
+    OwnMean,
     Straight,
     Tangent,
     presets,
 )
+from helpers.show.maps import as_plane, colour_limit, laid_over
 from helpers.zoo.classifiers import Classifier
 from helpers.zoo.networks import predict
 
 FOLDER = ROOT / "build" / "maps"
 # name -> steps where the recipe says 0
-METHODS = {"supports": 8, "contrasts": 2, "straight": 16, "flow": 16, "tangent": 1}
+METHODS = {"cheap": 2, "supports": 8, "contrasts": 2, "straight": 16, "flow": 16, "tangent": 1}
+PRESETS = ("cheap", "supports", "contrasts")
 PREDICTED, LABELLED = "predicted", "labelled"
+OWN = "own"
+# name -> the image without the evidence; the method's own first
+REFERENCES = {
+    OWN: None,
+    "blurred": Blurred(),
+    "mean colour": OwnMean(),
+    "black": 0.0,
+    "grey": 0.5,
+    "white": 1.0,
+}
+# The check by deletion: which share of the squares goes, and how often as many at random.
+GONE, DRAWS = 0.2, 4
 MAP = "map"
 # What is kept of each member's record.
 NUMBERS = (
@@ -66,42 +87,87 @@ class Recipe:
     """Which map, and of which class.
 
     Args:
-        method: "supports", "contrasts": as in `presets`. "straight": log-odds, all the way to a blurred copy.
-            "flow": log-odds, pixels in [0, 1], to the boundary. "tangent": linear saliency, to the boundary.
+        method: "supports", "contrasts": as in `presets`. "cheap": `presets.supports` with one path, to the image's
+            mean colour. "straight": log-odds, all the way to a blurred copy. "flow": log-odds, pixels in [0, 1],
+            to the boundary. "tangent": linear saliency, to the boundary.
         steps: of a path (the tangent has one); 0: the method's own number, of `METHODS`.
-        explained: "predicted": the most probable class. "labelled": that of labels.csv.
+        explained: "predicted": the most probable class. "labelled": that of labels.csv. Else the name of a class,
+            which is explained on every image.
+        reference: the image without the evidence, a name of `REFERENCES`; not for flow and tangent.
+        layers: names of the modules that cheap, supports and contrasts read; none: those they find.
+        rivals: names of the classes that contrasts compares with; none: the eight highest.
 
     Raises:
-        ValueError: another name, or a wrong number of steps.
+        ValueError: another name (the message names the nearest), a wrong number of steps, or a choice that the
+            method does not have.
 
     Example:
-        >>> Recipe(), Recipe("flow", 8).saliency(nn.Flatten()).path
-        (Recipe(method='supports', steps=8, explained='predicted'), Flow(steps=8))
+        >>> Recipe().method, Recipe("flow", 8).saliency(nn.Flatten()).path
+        ('cheap', Flow(steps=8))
     """
 
-    method: str = "supports"
+    method: str = "cheap"
     steps: int = 0
     explained: str = PREDICTED
+    reference: str = OWN
+    layers: tuple[str, ...] = ()
+    rivals: tuple[str, ...] = ()
 
     def __post_init__(self):
         for name, value, known in (
             ("method", self.method, tuple(METHODS)),
-            ("explained", self.explained, (PREDICTED, LABELLED)),
+            ("reference", self.reference, tuple(REFERENCES)),
         ):
             if value not in known:
-                raise ValueError(f"Recipe({name}): expected one of {', '.join(known)}; got {value!r}.")
+                raise ValueError(
+                    f"Recipe({name}): expected one of {', '.join(known)}; got {value!r}."
+                    + did_you_mean(value, known)
+                )
+        for name in ("layers", "rivals"):
+            value = getattr(self, name)
+            if isinstance(value, str) or not all(isinstance(each, str) for each in value):
+                raise ValueError(f"Recipe({name}): expected a list of names; got {value!r}.")
+            object.__setattr__(self, name, tuple(value))
+        for name, chosen, methods in (
+            ("reference", self.reference != OWN, (*PRESETS, "straight")),
+            ("layers", bool(self.layers), PRESETS),
+            ("rivals", bool(self.rivals), ("contrasts",)),
+        ):
+            if chosen and self.method not in methods:
+                raise ValueError(
+                    f"Recipe({name}): expected none with {self.method!r}, only {', '.join(methods)} use it; got "
+                    f"{getattr(self, name)!r}."
+                )
         if self.steps != 0 or isinstance(self.steps, bool):
             require_count("Recipe(steps)", self.steps)
         if self.method == "tangent" or not self.steps:
             object.__setattr__(self, "steps", METHODS[self.method])
 
-    def saliency(self, model: nn.Module) -> GradientAttribution:
-        """The method on a model of images."""
-        if self.method in ("supports", "contrasts"):
-            return getattr(presets, self.method)(model, steps=self.steps)
+    def saliency(self, model: nn.Module, class_names: Sequence[str] = ()) -> GradientAttribution:
+        """The method on a model of images.
+
+        Args:
+            class_names: the model's K; needed for rivals.
+
+        Raises:
+            ValueError: a layer or a rival that the model does not have.
+        """
+        reference = REFERENCES[self.reference]
+        if self.method in PRESETS:
+            named = {
+                "reference": reference,
+                "layers": modules_by_name(model, self.layers),
+                "steps": self.steps,
+            }
+            if self.method == "contrasts":
+                rivals = [class_number(class_names, name, "rivals") for name in self.rivals]
+                return presets.contrasts(model, rivals or None, **named)
+            if self.method == "cheap" and reference is None:
+                named["reference"] = OwnMean()
+            return presets.supports(model, **named)
         if self.method == "straight":
-            reference = Input(reference=Blurred())
-            return NonlinearSaliency(model, LogOdds(), reference, path=Straight(self.steps))
+            inner = Input(reference=Blurred() if reference is None else reference)
+            return NonlinearSaliency(model, LogOdds(), inner, path=Straight(self.steps))
         if self.method == "flow":
             return NonlinearSaliency(model, LogOdds(), Input(0.0, 1.0), path=Flow(self.steps))
         return NonlinearSaliency(model, LogOdds(), path=Tangent())
@@ -176,10 +242,12 @@ class SaveReport:
     def table(self) -> pd.DataFrame:
         """One row a map: image, class, probability, and the numbers of the record.
 
-        Columns: image, class_index, class_name, probability, label; converged (all members); score_start,
-        score_end, residual (the first member's); gradients, forwards (all members).
+        Columns: image, class_index, class_name, probability, label; without, without_random (the probability when
+        the strongest fifth of the map's squares is blurred, or a fifth at random); converged (all members);
+        score_start, score_end, residual (the first member's); gradients, forwards (all members).
         """
-        keys = ("image", "class_index", "class_name", "probability", "label", "converged")
+        keys = ("image", "class_index", "class_name", "probability", "label")
+        keys += ("without", "without_random", "converged")
         rows = []
         for saved in self.maps:
             members = saved.record["members"]
@@ -215,7 +283,8 @@ def save_maps(
         show_progress: a progress bar over the images.
 
     Raises:
-        ValueError: labels asked for and none there, no image that can be explained, a wrong batch size.
+        ValueError: labels asked for and none there, a class, rival or layer that the model does not have, no image
+            that can be explained, a wrong batch size.
         NotADirectoryError: output is a file.
 
     Example:
@@ -229,6 +298,7 @@ def save_maps(
         2 maps: 0 computed, 2 found on disk
     """
     require_count("batch_size", batch_size)
+    _explained(recipe, classifier)
     if recipe.explained == LABELLED and images.labels is None:
         raise ValueError(
             "explained: expected a labels.csv (file, class_index) in the folder, because the labelled class is to "
@@ -259,7 +329,7 @@ def save_maps(
         else:
             missing.append((number, file))
             damaged += [name] * there
-    method = recipe.saliency(classifier.model)
+    method = recipe.saliency(classifier.model, classifier.class_names)
     options = {"desc": "maps", "unit": "image", "leave": False, "disable": not show_progress}
     with tqdm(total=len(images), initial=len(maps), **options) as bar:
         for batch in (missing[start : start + batch_size] for start in range(0, len(missing), batch_size)):
@@ -277,13 +347,45 @@ def save_maps(
     return SaveReport(folder, ordered, computed, tuple(damaged), skipped, images.passed_over)
 
 
+def save_overlays(report: SaveReport, images: ImageSet, side: int, signed: bool = False) -> float:
+    """Every map over its image, as a PNG beside it, all on one scale: a map with little to say is pale.
+
+    Args:
+        report: of `save_maps`.
+        images: those of the report.
+        side: pixels a side of the images.
+        signed: as in `helpers.show.maps.laid_over`.
+
+    Returns:
+        Where the colours end, in the maps' unit: the median of the maps' own ends, their 99.5th percentiles.
+
+    Example:
+        >>> import tempfile
+        >>> from helpers.lessons.your_model import bring, image_set
+        >>> few = image_set(limit=1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     report = save_maps(bring(side=32), few, Recipe("tangent"), folder, show_progress=False)
+        ...     _ = save_overlays(report, few, 32)
+        ...     sorted(file.suffix for file in report.folder.glob("chelsea*"))
+        ['.json', '.png', '.safetensors']
+    """
+    planes = [as_plane(saved.file.name, saved.map()) for saved in report.maps]
+    limit = float(np.median([colour_limit([plane], 99.5) for plane in planes]))
+    for saved, plane in zip(report.maps, planes, strict=True):
+        over = laid_over(images.load(saved.number, side), torch.as_tensor(plane), limit, signed)
+        content = io.BytesIO()
+        Image.fromarray(over).save(content, "PNG")
+        write_whole(saved.file.with_suffix(".png"), content.getvalue())
+    return limit
+
+
 def settings_of(classifier: Classifier, recipe: Recipe) -> dict:
     """Everything that decides a map besides the image: two maps with the same settings may stand in one table.
 
     Example:
         >>> from helpers.lessons.your_model import bring
-        >>> list(settings_of(bring(side=32), Recipe()))
-        ['method', 'steps', 'explained', 'model', 'weights', 'source', 'side', 'code']
+        >>> list(settings_of(bring(side=32), Recipe()))[6:]
+        ['model', 'weights', 'source', 'side', 'code']
     """
     return {
         **asdict(recipe),
@@ -335,11 +437,25 @@ def _batch(
     pixels, probabilities = pixels[sound], logits[sound].softmax(1)
     best = probabilities.argmax(1)
     targets = best
+    named = _explained(recipe, classifier)
     if recipe.explained == LABELLED:
         targets = torch.tensor([images.labels[number] for number in kept], device=pixels.device)
+    elif named is not None:
+        targets = torch.full_like(best, named)
+    rivals = {class_number(classifier.class_names, name, "rivals") for name in recipe.rivals}
+    fair = [int(target) not in rivals for target in targets]
+    skipped |= {
+        images.names[n]: "its class is among the rivals" for n, f in zip(kept, fair, strict=True) if not f
+    }
+    if not any(fair):
+        return {}, skipped
+    kept = [number for number, is_fair in zip(kept, fair, strict=True) if is_fair]
+    fair = torch.tensor(fair, device=pixels.device)
+    pixels, probabilities, best, targets = pixels[fair], probabilities[fair], best[fair], targets[fair]
     explained = method.explain(pixels, targets)
     maps, records = explained.support(), explained.members
     seconds = (time.perf_counter() - started) / len(kept)
+    without, at_random = _without(classifier.model, pixels, targets, maps)
     done = {}
     for row, number in enumerate(kept):
         values = maps[row].detach().float().cpu().contiguous()
@@ -360,12 +476,37 @@ def _batch(
             "probability": probabilities[row, target].item(),
             "predicted": int(best[row]),
             "label": None if images.labels is None else images.labels[number],
+            "without": without[row].item(),
+            "without_random": at_random[row].item(),
             "converged": all(member["converged"] for member in members),
             "members": members,
             "seconds": round(seconds, 4),
         }
         done[number] = SavedMap(files[number], _save(files[number], values, record), number)
     return done, skipped
+
+
+def _explained(recipe: Recipe, classifier: Classifier) -> int | None:
+    """The class that is explained on every image, if the recipe names one."""
+    words = (PREDICTED, LABELLED)
+    if recipe.explained in words:
+        return None
+    return class_number(classifier.class_names, recipe.explained, "explained", words)
+
+
+def _without(model: nn.Module, pixels: Tensor, targets: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
+    """The classes' probabilities, (N,), without a share of the squares: the map's strongest; as many at random."""
+    side = pixels.shape[-1]
+    square = max(width for width in range(1, max(1, side // 10) + 1) if side % width == 0)
+    generator = torch.Generator().manual_seed(0)
+    planes = [torch.nan_to_num(sum_channels(maps.detach()))]
+    planes += [torch.rand(planes[0].shape, generator=generator).to(planes[0]) for _ in range(DRAWS)]
+    found = []
+    for plane in planes:
+        steps = perturbed(pixels, plane, Blurred(), "deletion", square, round(1 / GONE))
+        _, gone = next(steps), next(steps)
+        found.append(probability(predict(model, gone), targets))
+    return found[0], torch.stack(found[1:]).mean(0)
 
 
 def _number(values, row: int) -> float | int | bool | None:

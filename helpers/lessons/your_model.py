@@ -25,14 +25,15 @@ from torchvision import models
 
 from helpers.checks import did_you_mean, require_count
 from helpers.measure.grids import CELLS, Grids, confident, make_grids
-from helpers.measure.peers import GradCam, Gradient, Peer
+from helpers.measure.peers import GradCam, Gradient, IntegratedGradients, Occlusion, Peer, SmoothGrad
 from helpers.measure.sanity import randomised
-from helpers.saliency import stages
+from helpers.saliency import Blurred, stages
 from helpers.zoo.classifiers import LITE0, RANDOM, Classifier, load_classifier
 from helpers.zoo.networks import Preprocessed, predict, taking, with_normalisation
 from helpers.zoo.photographs import BUNDLED, endings, load_photo, photo_folder, photograph
 
 IMAGENET = "imagenet"
+PEERS = ("gradient", "Grad-CAM", "SmoothGrad", "Occlusion", "Integrated Gradients")
 
 
 def bring(
@@ -549,23 +550,107 @@ def _in_utf8(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def peers(model: nn.Module, inputs: Tensor) -> dict[str, Peer]:
-    """The gradient and, where the model has feature maps at more than one resolution, Grad-CAM at the last.
+def class_number(class_names: Sequence[str], wanted: str, argument: str, others: Sequence[str] = ()) -> int:
+    """The number of a class, by its name.
 
-    A network with feature maps at one resolution only (a vision transformer: its patches) mixes its places
-    afterwards; a map of that layer would not be what Grad-CAM means.
+    Args:
+        class_names: K names.
+        wanted: one of them; or its number in digits, where two classes have one name.
+        argument: what the error calls it.
+        others: words that the argument may have besides: they are among those that an error suggests.
+
+    Raises:
+        ValueError: no such name (the message names the nearest), or two classes of that name.
+
+    Example:
+        >>> class_number(("cat", "dog"), "dog", "explained")
+        1
+        >>> class_number(("cat", "dog"), "dgo", "explained")
+        Traceback (most recent call last):
+        ValueError: explained: expected the name of one of the model's 2 classes; got 'dgo'. Did you mean 'dog'?
+    """
+    found = [number for number, name in enumerate(class_names) if name == wanted]
+    if not found and str(wanted).isdecimal() and int(wanted) < len(class_names):
+        return int(wanted)
+    if not found:
+        also = f", or one of {', '.join(others)}" if others else ""
+        raise ValueError(
+            f"{argument}: expected the name of one of the model's {len(class_names)} classes{also}; got "
+            f"{wanted!r}." + did_you_mean(wanted, [*others, *class_names])
+        )
+    if len(found) > 1:
+        raise ValueError(
+            f"{argument}: expected the name of one class; {wanted!r} is that of {len(found)}. Give one of the "
+            f"numbers {', '.join(map(str, found))}."
+        )
+    return found[0]
+
+
+def modules_by_name(model: nn.Module, names: Sequence[str]) -> list[nn.Module] | None:
+    """The modules of those names, as in ``model.named_modules()``; None for no names.
+
+    A name may leave out the first part, ``model.``, which a preprocessing has put in front.
+
+    Raises:
+        ValueError: no such module (the message names the nearest).
+
+    Example:
+        >>> modules_by_name(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), ["1"])
+        [Linear(in_features=4, out_features=2, bias=True)]
+    """
+    inside = model.model if isinstance(model, Preprocessed) else model
+    known = {name: module for name, module in model.named_modules() if name}
+    known |= {name: module for name, module in inside.named_modules() if name}
+    for name in names:
+        if name not in known:
+            raise ValueError(
+                f"layers: expected names of the model's modules; got {name!r}."
+                + did_you_mean(name, known, f" The first: {', '.join(list(known)[:5])}.")
+            )
+    return [known[name] for name in names] or None
+
+
+def peers(
+    model: nn.Module, inputs: Tensor, names: Sequence[str] = ("gradient", "Grad-CAM"), seed: int = 0
+) -> dict[str, Peer]:
+    """Other methods by name, those of `PEERS`.
+
+    Grad-CAM looks at the last feature maps, where there are some at more than one resolution, and is left out
+    otherwise: a network with a single one (a vision transformer: its patches) mixes its places afterwards, and a
+    map of that layer would not be what Grad-CAM means.
 
     Args:
         model: an image classifier.
         inputs: at least one image, (N, C, H, W).
+        names: which.
+        seed: of SmoothGrad's noise.
+
+    Raises:
+        ValueError: an unknown name (the message names the nearest).
 
     Example:
         >>> model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 4, 3), nn.Flatten())
         >>> list(peers(model.eval(), torch.rand(1, 3, 12, 12)))
         ['gradient', 'Grad-CAM']
     """
-    last = stages(model, inputs[:1])
-    return {"gradient": Gradient(model)} | ({"Grad-CAM": GradCam(model, last[-1])} if len(last) > 1 else {})
+    lowered = {known.lower(): known for known in PEERS}
+    for name in names:
+        if name not in PEERS:
+            hint = did_you_mean(str(name).lower(), lowered)
+            for low, known in lowered.items():
+                hint = hint.replace(low, known)
+            raise ValueError(f"peers: expected some of {', '.join(PEERS)}; got {name!r}.{hint}")
+    last, width = stages(model, inputs[:1]), inputs.shape[-1]
+    window, stride = max(1, width // 4), max(1, 3 * width // 16)
+    made = {
+        "gradient": lambda: Gradient(model),
+        "Grad-CAM": lambda: GradCam(model, last[-1]) if len(last) > 1 else None,
+        "SmoothGrad": lambda: SmoothGrad(model, samples=16, seed=seed),
+        "Occlusion": lambda: Occlusion(model, Blurred(), window, stride),
+        "Integrated Gradients": lambda: IntegratedGradients(model, Blurred(), 16),
+    }
+    found = {name: made[name]() for name in names}
+    return {name: peer for name, peer in found.items() if peer is not None}
 
 
 def untrained(model: nn.Module, seed: int = 0) -> nn.Module:

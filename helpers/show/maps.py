@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from torch import Tensor
 
-from helpers.checks import require_count
+from helpers.checks import require_above_0, require_count
 from helpers.measure.maps import pool
 from helpers.show.style import COLOUR_MAPS, STRONG, STYLE, framed, percent_text, styled, wrapped
 
@@ -292,24 +292,59 @@ def maps_over_ink(
     row[0].set_title("digit")
     for axes, (name, plane) in zip(row[1:], planes.items(), strict=True):
         limit, grey = colour_limit([plane], 99.5), name in unreached
-        draw_pixels(axes, 1 - 0.25 * picture, picture.shape, cmap=COLOUR_MAPS["image"], norm=Normalize(0, 1))
-        draw_pixels(axes, plane / limit, picture.shape, cmap=_on_white(signed, grey), norm=norm)
+        draw_over_ink(axes, picture, plane / limit, norm, on_white(signed, grey))
         axes.set_title(name, color="0.5" if grey else "black")
         axes.set_xlabel("not at its level" if grey else (notes or {}).get(name, ""))
-    scale = ScalarMappable(norm, _on_white(signed, False))
+    scale = ScalarMappable(norm, on_white(signed, False))
     bar = figure.colorbar(scale, ax=row, fraction=0.03, pad=0.01, aspect=10, shrink=0.7, ticks=list(ticks))
     bar.ax.set_yticklabels(list(ticks.values()))
     return figure
 
 
-def _on_white(signed: bool, grey: bool) -> ListedColormap:
-    """Colours for a white page: transparent up to 0 and opaque at the limit."""
+def draw_over_ink(axes, picture: np.ndarray, plane: np.ndarray, norm, cmap) -> None:
+    """A map over a digit's ink in pale grey."""
+    draw_pixels(axes, 1 - 0.25 * picture, picture.shape, cmap=COLOUR_MAPS["image"], norm=Normalize(0, 1))
+    draw_pixels(axes, plane, picture.shape, cmap=cmap, norm=norm)
+
+
+def on_white(signed: bool, grey: bool = False) -> ListedColormap:
+    """Colours for a white page: transparent up to 0 (signed: at 0) and opaque at the limit."""
     share = np.linspace(-1 if signed else 0, 1, 257)
     colours = COLOUR_MAPS["signed"](np.where(share < 0, 0.1, 0.9))
     if grey:
         colours[:, :3] = 0.45
     colours[:, 3] = np.abs(share) ** 0.8
     return ListedColormap(colours)
+
+
+def laid_over(image: Tensor, saliency: Tensor, limit: float, signed: bool = False) -> np.ndarray:
+    """A map over its greyed image, as pixels: what `comparison_sheet` draws with `over`, without a figure.
+
+    Args:
+        image: (H, W), (1, H, W) or (3, H, W), values in [0, 1].
+        saliency: (H, W), or (C, H, W), the channels of which are summed.
+        limit: where the colours end, above 0: one for several maps makes them comparable.
+        signed: False: what is above 0 glows. True: red for it, blue for what is below.
+
+    Returns:
+        uint8, (H, W, 3).
+
+    Raises:
+        ValueError: a map of another size, values that are not finite, an image outside [0, 1].
+
+    Example:
+        >>> import torch
+        >>> laid_over(torch.zeros(1, 1), torch.zeros(1, 1), limit=1.0)  # nothing: the greyed image alone
+        array([[[114, 114, 114]]], dtype=uint8)
+    """
+    picture, plane = as_picture(image), as_plane("saliency", saliency)
+    if plane.shape != picture.shape[:2]:
+        raise ValueError(f"saliency: expected {picture.shape[:2]}, as the image; got {plane.shape}.")
+    require_above_0("limit", limit)
+    share = (plane / limit).clip(-1, 1) * 0.5 + 0.5 if signed else (plane / limit).clip(0, 1)
+    colours = _veil(signed)(share)
+    veil = colours[..., 3:]
+    return (255 * (colours[..., :3] * veil + _greyed(picture)[..., None] * (1 - veil))).astype(np.uint8)
 
 
 def as_plane(name: str, saliency: Tensor) -> np.ndarray:
@@ -400,8 +435,7 @@ def draw_map(axes, plane: np.ndarray, norm, signed: bool, shape, picture, inches
     how = "auto" if max(plane.shape) > inches * STYLE["savefig.dpi"] else "nearest"
     cmap = COLOUR_MAPS["signed" if signed else "magnitude"]
     if picture is not None:
-        grey = picture if picture.ndim == 2 else picture @ np.array([0.2126, 0.7152, 0.0722])
-        draw_image(axes, PALE[0] + (PALE[1] - PALE[0]) * grey)
+        draw_image(axes, _greyed(picture))
         cmap = _veil(signed)
     extent = draw_pixels(axes, plane, shape, cmap=cmap, norm=norm, interpolation=how)
     if signed:
@@ -551,6 +585,12 @@ def _coarse(plane: np.ndarray) -> np.ndarray:
     planes = torch.as_tensor(plane)[None, None]
     sizes = [max(1, round(MARKS * n / max(plane.shape))) for n in plane.shape]
     return torch.nn.functional.adaptive_avg_pool2d(planes, sizes)[0, 0].numpy()
+
+
+def _greyed(picture: np.ndarray) -> np.ndarray:
+    """The image under a map: pale grey, (H, W)."""
+    grey = picture if picture.ndim == 2 else picture @ np.array([0.2126, 0.7152, 0.0722])
+    return PALE[0] + (PALE[1] - PALE[0]) * grey
 
 
 def _veil(signed: bool) -> ListedColormap:
