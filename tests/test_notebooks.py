@@ -5,6 +5,9 @@ tests/test_notebook_runs.py with other ones, tests/test_solutions.py runs the so
 """
 
 import ast
+import base64
+import io
+import json
 import re
 from functools import cache
 from pathlib import Path
@@ -12,7 +15,9 @@ from urllib.parse import unquote
 
 import pytest
 from IPython.core.inputtransformer2 import TransformerManager
+from PIL import Image
 
+from helpers.files import FRAMES
 from helpers.run import notebook_files
 from helpers.run.form import COMPARED, check_form
 from helpers.run.notebook_files import Notebook
@@ -23,6 +28,13 @@ FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 WALK = sorted(FOLDER.glob("*.ipynb"))
 SOLUTIONS = sorted((FOLDER / "solutions").glob("*.ipynb"))
 CODE_LINES = 25
+BYTES, FILM_BYTES, PANEL_BYTES = (
+    1_000_000,
+    250_000,
+    300_000,
+)  # of a file, of a picture that moves, of a panel's pictures
+FILMS = 2  # pictures that move, a notebook
+WORDS, WORDS_OF_THE_WALK = 2_000, 20_000
 
 walk = pytest.mark.parametrize("path", WALK, ids=[path.stem for path in WALK])
 committed = pytest.mark.parametrize(
@@ -39,6 +51,16 @@ def code(path: Path) -> list:
 
 def prose(path: Path) -> str:
     return "\n\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
+
+
+def outputs(path: Path) -> list:
+    return [output for cell in code(path) for output in cell.outputs]
+
+
+def words(path: Path) -> int:
+    """How much there is to read: prose, sentences with computed numbers, printed text; marks are no words."""
+    computed = [o.get("text", "") or o.get("data", {}).get("text/markdown", "") for o in outputs(path)]
+    return len(re.sub(r"[#*`|_\[\]()>-]", " ", "\n".join([prose(path), *computed])).split())
 
 
 def links(text: str) -> list[str]:
@@ -181,6 +203,35 @@ def test_every_figure_has_a_text_for_those_who_cannot_see_it(path):
                 alt = output.metadata.get("image/png", {}).get("alt", "")
                 assert alt.strip(), f"no alt text (helpers.show.style.show) in:\n{cell.source}"
     assert not re.search(r"!\[\s*\]\(", prose(path)), "a picture without alt text in the prose"
+
+
+@committed
+def test_a_file_is_small(path):
+    assert path.stat().st_size < BYTES
+
+
+@committed
+def test_what_moves_is_rare_and_small(path):
+    films = [data for data in notebook_files.figures(read(path)) if Image.open(io.BytesIO(data)).is_animated]
+    assert len(films) <= FILMS
+    assert max(map(len, films), default=0) <= FILM_BYTES
+
+
+@committed
+def test_the_pictures_that_a_panel_keeps_are_small(path):
+    kept = [output.data[FRAMES] for output in outputs(path) if FRAMES in output.get("data", {})]
+    for frames in kept:
+        assert sum(len(base64.b64decode(one["png"])) for one in frames["pictures"]) <= PANEL_BYTES
+        assert len(json.dumps(frames)) <= 1.5 * PANEL_BYTES
+
+
+@walk
+def test_a_notebook_is_short(path):
+    assert words(path) <= WORDS
+
+
+def test_the_walk_is_short():
+    assert sum(map(words, WALK)) < WORDS_OF_THE_WALK, {path.stem: words(path) for path in WALK}
 
 
 @walk
