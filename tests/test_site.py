@@ -367,7 +367,9 @@ def test_the_sliders_of_panels_change_the_picture_and_nothing_scrolls_sideways(
     heard, moved = browser.listen(page), []
     for notebook in PANELS:
         page.goto(f"{server}/notebooks/{notebook}.html", wait_until="load")
-        for shown in page.locator(".panel").all():
+        panels = page.locator(".panel").all()
+        assert panels, notebook
+        for shown in panels:
             image = shown.locator("img")
             for label in shown.locator("label").all():
                 slider, readout = label.locator("input"), label.locator("output")
@@ -381,7 +383,7 @@ def test_the_sliders_of_panels_change_the_picture_and_nothing_scrolls_sideways(
                 assert image.bounding_box()["width"] <= screen["width"]
                 moved.append(notebook)
         assert page.evaluate(SCROLLS) == [], notebook
-        page.locator(".panel").first.screenshot(path=SHOTS / f"{notebook}-{screen['width']}.png")
+        panels[0].screenshot(path=SHOTS / f"{notebook}-{screen['width']}.png")
     context.close()
     assert set(moved) == set(PANELS)
     assert not heard
