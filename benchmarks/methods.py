@@ -5,6 +5,7 @@ of them are made once. All maps are of the logit, signed (positive = supports th
 takes magnitudes, and of the image's size.
 """
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 
@@ -36,6 +37,8 @@ from helpers.saliency import (
     presets,
     stages,
 )
+from helpers.saliency.cut import watched
+from helpers.saliency.depths import enlarged
 from helpers.saliency.values import like
 from helpers.zoo.networks import DigitVit
 
@@ -51,6 +54,7 @@ TWINS = {
     CONTRASTS: "linear twin of contrasts",
     IG: "gradient x difference (twin of IG)",
 }
+AT_BLOCKS = "linear twin of supports, at the blocks"
 TEMPERATURE = 0.25  # of the contrast, for all methods
 
 
@@ -173,6 +177,42 @@ def twin(saliency: AllDepths) -> AllDepths:
     """The same with the slope at the image in place of its straight paths; other paths have no such twin."""
     straight = [member for member in saliency.members if isinstance(member.path, Straight)]
     return AllDepths(straight, saliency.layers, saliency.depths).replace(path=StraightTangent())
+
+
+def twin_at_blocks(saliency: AllDepths) -> Maps:
+    """The same ends, depths and weights with the slope at the image where the maps are read, and no path.
+
+    At each module the gradient at the image times the activation less that at the path's end: gradient x
+    activation, as Grad-CAM and HiResCAM take it, against the references of ours.
+    """
+
+    def maps(image: Tensor, classes: Sequence[int]) -> Tensor:
+        layers, paths = saliency.read_at(image), [member.path for member in saliency.members]
+        short = [
+            member.replace(path=dataclasses.replace(path, steps=1))
+            for member, path in zip(saliency.members, paths, strict=True)
+        ]
+        ends = torch.cat([member.explain(image, int(classes[0])).endpoint for member in short])
+        with torch.no_grad(), watched(layers) as outputs:
+            saliency.forward_func(ends)
+        references = [output.mean(0, keepdim=True) for (output,) in outputs]
+        found = []
+        for label in classes:
+            with watched(layers) as outputs:
+                logit = saliency.forward_func(image.clone().requires_grad_())[0, int(label)]
+            here = [output for (output,) in outputs]
+            slopes = torch.autograd.grad(logit, here)
+            planes = torch.cat(
+                [
+                    enlarged(slope * (h - reference), image.shape[-2:])[:, 0]
+                    for slope, h, reference in zip(slopes, here, references, strict=True)
+                ]
+            )
+            say = planes.clamp_min(0).sum((1, 2)).clamp_min(torch.finfo(planes.dtype).tiny).reciprocal()
+            found.append((planes * (say / say.sum())[:, None, None]).sum(0).detach())
+        return torch.stack(found)
+
+    return maps
 
 
 def contrasted(maps: Tensor, own: int, rivals: Sequence[int]) -> Tensor:

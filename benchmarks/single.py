@@ -22,6 +22,7 @@ from benchmarks import peers
 from benchmarks.common import BUNDLED_CLASSES, folder_for, page_of, parser_of, write_table, write_whole
 from benchmarks.common import HERE as BENCHES
 from benchmarks.methods import (
+    AT_BLOCKS,
     CENTRE,
     SUPPORTS,
     TWINS,
@@ -33,6 +34,7 @@ from benchmarks.methods import (
     methods_of,
     one_by_one,
     twin,
+    twin_at_blocks,
 )
 from benchmarks.pointing import DIGIT_NETWORKS
 from helpers.lessons.scoreboard import NO_PEERS
@@ -86,6 +88,7 @@ def methods(model, image: Tensor, dear: bool = False) -> dict[str, Maps]:
         SUPPORTS: from_same_passes(supports),
         "nonlinear, one path, 9 gradients": from_same_passes(presets.supports(model, OwnMean())),
         "nonlinear, one path, 3 gradients": from_same_passes(presets.supports(model, OwnMean(), steps=2)),
+        AT_BLOCKS: twin_at_blocks(supports),
         TWINS[SUPPORTS]: from_same_passes(twin(supports)),
         "Grad-CAM": one_by_one(GradCam(model, last, score=Logit())),
         "HiResCAM": one_by_one(NonlinearSaliency(model, Logit(), nothing, path=StraightTangent())),
@@ -239,6 +242,7 @@ def write_digits(count: int, folder: Path) -> None:
     for name in DIGIT_NETWORKS:
         model = DIGIT_NETWORKS[name]()
         of = chosen(methods_of(model, images[0][None]), {})
+        of |= {AT_BLOCKS: twin_at_blocks(presets.supports(model, 0.0))}
         for number, image in enumerate(tqdm(images, desc=name)):
             scores = scores_of(name, model, image[None], of, show_progress=False)
             tables.append(scores.assign(network=name, photo=number))
