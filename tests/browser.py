@@ -127,6 +127,8 @@ def jupyterlab(folder: Path, notebooks: dict[Path, dict]) -> Iterator[Lab]:
             if cell.cell_type == "code":
                 cell.outputs, cell.execution_count = [], None
         nbformat.write(notebook, work / path.name)
+        if (path.parent / "images").is_dir():
+            shutil.copytree(path.parent / "images", work / "images", dirs_exist_ok=True)
     for name, content in SETTINGS.items():
         file = folder / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -4,12 +4,16 @@ The notebooks with a panel are run with the parameters of tests/cases.py, and mu
 is their run with other parameters.
 """
 
+import io
 import re
 
 import browser
 import pytest
 from cases import CASES, PANELS, assert_recorded, with_photo
+from PIL import Image
 from playwright.sync_api import Locator, Page, expect
+
+from helpers.show.style import as_png, few_colours
 
 WALK = browser.ROOT / "notebooks"
 PLAYGROUND = "10_playground"
@@ -43,6 +47,14 @@ def shot(page: Page, name: str) -> None:
     page.screenshot(path=browser.SHOTS / f"{name}.png")
 
 
+def picture_of_panel(page: Page) -> None:
+    """build/browser/playground.png: after a change of the panel, copy it to notebooks/images/ for its notebook."""
+    png = page.locator(".jp-OutputArea-output .widget-vbox").first.screenshot()
+    picture = as_png(few_colours([Image.open(io.BytesIO(png)).convert("RGB")], 128))
+    (browser.SHOTS / f"{PLAYGROUND[3:]}.png").write_bytes(picture)
+    assert len(picture) < 100_000
+
+
 def test_the_playground_is_run_moved_chosen_and_says_what_is_wrong(lab, page):
     heard = browser.listen(page)
     lab.open(page, f"{PLAYGROUND}.ipynb")
@@ -59,6 +71,7 @@ def test_the_playground_is_run_moved_chosen_and_says_what_is_wrong(lab, page):
         shot(page, name)
 
     shot(page, "playground-1-run")
+    picture_of_panel(page)
     image = control(page, "image")
     before = image.locator(".widget-readout").inner_text()
     image.locator(".noUi-handle").press("ArrowRight")

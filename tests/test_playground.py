@@ -38,6 +38,7 @@ from helpers.saliency import (
     Flow,
     Input,
     Layer,
+    LogOdds,
     NonlinearSaliency,
     Path,
     Removal,
@@ -47,9 +48,10 @@ from helpers.saliency import (
     presets,
 )
 from helpers.show.live import Canvas
-from helpers.zoo.datasets import mnist5k
+from helpers.zoo.datasets import breast_cancer, mnist5k
 from helpers.zoo.networks import digit_net
 from helpers.zoo.photographs import BUNDLED
+from helpers.zoo.toys import toys
 
 NOTEBOOK = FilePath(__file__).resolve().parent.parent / "notebooks" / f"{playground.NOTEBOOK}.ipynb"
 NAMES = [one.name for one in fields(Choice)]
@@ -79,7 +81,19 @@ CASES = {
     "photo": PHOTO,
     "photo, preset": replace(PHOTO, preset=True),
 }
-cases = pytest.mark.parametrize("choice", CASES.values(), ids=CASES)
+# What has features in place of an image.
+TABLES = {
+    "moons": replace(QUICK, data="toy"),
+    "moons, nearest": replace(QUICK, data="toy", coordinates="free", path="nearest"),
+    "three features": replace(QUICK, data="toy", toy="dead ReLU", path="straight"),
+    "upwards": replace(QUICK, data="toy", toy="product gate", target=0, readout="mean gradient"),
+    "patient": replace(QUICK, data="patient", path="horizon", level="drop", amount=1.0),
+    "patient, noise": replace(QUICK, data="patient", patient=3, coordinates="free", noise=0.1, samples=2),
+    "patient, contrast": replace(QUICK, data="patient", readout="largest contrast", competitors=1),
+}
+cases = pytest.mark.parametrize("choice", (CASES | TABLES).values(), ids=CASES | TABLES)
+of_images = pytest.mark.parametrize("choice", CASES.values(), ids=CASES)
+of_tables = pytest.mark.parametrize("choice", TABLES.values(), ids=TABLES)
 
 
 @pytest.fixture
@@ -98,7 +112,7 @@ class TestChoice:
     @pytest.mark.parametrize(
         ("name", "value", "said"),
         [
-            ("data", "digits", "data: expected one of: digit, photo, file; got 'digits'"),
+            ("data", "digits", "data: expected one of: digit, photo, file, toy, patient; got 'digits'"),
             ("image", 1000, "image: expected 0 to 999; got 1000"),
             ("image", -1, "image: expected 0 to 999"),
             ("steps", 0, "steps: expected 1 to 512; got 0"),
@@ -124,7 +138,7 @@ class TestChoice:
         assert type(Choice(blur=3).blur) is float
 
     def test_about_tells_what_is_allowed(self):
-        assert about("data")["allowed"] == "one of: digit, photo, file"
+        assert about("data")["allowed"] == "one of: digit, photo, file, toy, patient"
         assert about("steps")["allowed"] == "1 to 512"
 
     def test_parameters_of_the_notebook_are_its_fields(self):
@@ -166,6 +180,21 @@ class TestLoad:
         found = playground.load(PHOTO)
         assert found.image.shape == (1, 3, 64, 64)
         assert len(found.class_names) == 1000
+
+    def test_toys_are_about_their_level(self):
+        for name, toy in playground.TOYS.items():
+            found, whole = playground.load(Choice(data="toy", toy=name)), toys()[toy]
+            above = LogOdds()(found.model(whole.point), 0)
+            assert above.item() == pytest.approx((whole.function(whole.point) - whole.level).item())
+            assert found.ranked[0] == int(above < 0)
+            assert found.label(0) == "above the level"
+
+    def test_patients_are_the_held_out_ones(self):
+        found = playground.load(Choice(data="patient", patient=59))
+        assert torch.equal(found.image, breast_cancer().test_inputs[[59]].double())
+        assert found.label(found.ranked[0]).startswith("benign · ")
+        with pytest.raises(ValueError, match="patient: expected 0 to 113"):
+            Choice(patient=len(breast_cancer().test_inputs))
 
     def test_own_file(self, photo_file):
         found = playground.load(replace(PHOTO, data="file", file=str(photo_file)))
@@ -267,6 +296,10 @@ INVALID = {
     "displacement of a code is no picture": replace(QUICK, coordinates="decoder", readout="displacement"),
     "removal has one": replace(QUICK, path="nearest"),
     "treats each pixel": replace(QUICK, path="nearest", coordinates="bounded", geometry="smooth"),
+    "are those of pixels": replace(QUICK, data="patient", coordinates="bounded"),
+    "have no neighbours": replace(QUICK, data="patient", geometry="smooth"),
+    "one of images": replace(QUICK, data="toy", preset=True),
+    "The decoder draws digits": replace(QUICK, data="toy", coordinates="decoder"),
 }
 invalid = pytest.mark.parametrize(("reason", "choice"), INVALID.items(), ids=INVALID)
 
@@ -283,6 +316,7 @@ def test_classes_and_stages_that_the_network_has_not():
         (replace(QUICK, preset=True, target=10), "10 classes, from 0 to 9"),
         (replace(QUICK, score="margin", rival=10), "no rival 10"),
         (replace(QUICK, stage=4), "has 3 stages"),
+        (replace(QUICK, data="toy", stage=1), "has no stages"),
     ):
         with pytest.raises(ValueError, match=said):
             compare(choice)
@@ -290,7 +324,8 @@ def test_classes_and_stages_that_the_network_has_not():
 
 # Another value for every field, for the tests of what a field changes.
 OTHER = {
-    "data": "photo", "image": 5, "photo": "coffee", "file": "other.png", "side": 96, "target": 4,
+    "data": "photo", "image": 5, "photo": "coffee", "file": "other.png", "side": 96,
+    "toy": "ring", "patient": 3, "target": 4,
     "score": "margin", "rival": 7, "level": "drop", "amount": 1.0, "coordinates": "free", "stage": 1,
     "reference": "own mean", "blur": 9.0, "geometry": "smooth", "width": 1.0, "path": "straight", "steps": 9,
     "readout": "displacement", "competitors": 3, "noise": 0.2, "samples": 5, "smoothing": 2.0, "preset": True,
@@ -299,6 +334,8 @@ OTHER = {
 USED_IN = {
     "photo": PHOTO,
     "side": PHOTO,
+    "toy": TABLES["moons"],
+    "patient": TABLES["patient"],
     "rival": replace(QUICK, score="margin"),
     "amount": replace(QUICK, level="drop"),
     "blur": replace(QUICK, reference="blurred"),
@@ -322,9 +359,11 @@ def test_a_field_in_use_changes_the_maps(name):
     assert not same_shape or not torch.allclose(before.nonlinear_map, after.nonlinear_map, rtol=1e-3, atol=0)
 
 
-@pytest.mark.parametrize("case", ["default", "tangent", "all the way", "preset", "softmax", "nearest"])
+@pytest.mark.parametrize(
+    "case", ["default", "tangent", "all the way", "preset", "softmax", "nearest", "moons", "patient"]
+)
 def test_an_unused_field_changes_nothing(case):
-    choice = CASES[case]
+    choice = (CASES | TABLES)[case]
     before = compare(choice)
     for name in unused(choice):
         after = compare(replace(choice, **{name: OTHER[name]}))
@@ -407,18 +446,32 @@ class TestCompare:
 
 
 class TestDraw:
-    @cases
+    @of_tables
+    def test_tables_have_bars_beside_the_paths_or_the_values(self, choice):
+        found = compare(choice)
+        left, right, scores = playground.picture(found).axes
+        assert found.linear_map.shape == found.nonlinear_map.shape == (1, len(found.subject.features))
+        assert bool(left.lines) == (found.subject.extent is not None)
+        shown = [label.get_text() for label in right.get_yticklabels()]
+        linear, nonlinear = ([bar.get_width() for bar in bars] for bars in right.containers)
+        place = [found.subject.features.index(name) for name in shown]
+        assert linear == pytest.approx(found.linear_map[0, place].tolist())
+        assert nonlinear == pytest.approx(found.nonlinear_map[0, place].tolist())
+        assert scores.get_xlabel() == "length of the path, in units of the features"
+
+    @of_images
     def test_every_kind_of_choice_has_a_picture(self, choice):
         figure = playground.draw(choice)
         image, linear, nonlinear, _, scores = figure.axes
         assert image.get_title()
         assert linear.get_title().startswith("preset, linear twin" if choice.preset else "linear")
         found = compare(choice)
-        shown = nonlinear.get_images()[0]
+        shown = nonlinear.get_images()[-1]
         assert torch.allclose(torch.as_tensor(shown.get_array()), found.nonlinear_map.double())
         low, high = shown.get_clim()
-        assert low == -high < 0
-        assert linear.get_images()[0].get_clim() == (low, high)
+        least = min(found.linear_map.min(), found.nonlinear_map.min())
+        assert low == (-high if choice.data == "photo" or least < -0.01 * high else 0) < high
+        assert linear.get_images()[-1].get_clim() == (low, high)
         labels = scores.get_legend_handles_labels()[1]
         assert any("what the tangent promises" in label for label in labels)
         assert any(label.startswith("level") for label in labels) != found.all_the_way

@@ -410,7 +410,7 @@ def test_maps_over_ink_show_the_ink_below_and_say_what_has_not_arrived():
         assert np.ptp(ink.get_array()) == pytest.approx(0.25)
         assert over.get_clim() == (-1, 1)
         assert over.get_extent() == ink.get_extent()
-        assert over.get_array().max() == pytest.approx(1)
+        assert over.get_array().max() >= 1
     colours = [axes.images[1].get_cmap()([-1.0, 1.0]) for axes in (flow, tangent)]
     assert colours[0][0, 2] > colours[0][0, 0]
     assert colours[0][1, 0] > colours[0][1, 2]

@@ -20,6 +20,8 @@ from pathlib import Path as FilePath
 import ipywidgets
 import numpy as np
 import torch
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
@@ -63,7 +65,7 @@ from helpers.saliency import (
 )
 from helpers.saliency.cut import hooked
 from helpers.saliency.model import Forward
-from helpers.show.landscapes import path_lengths, refined, scores_at, slope_at
+from helpers.show.landscapes import draw_landscape, path_lengths, refined, scores_at, slope_at
 from helpers.show.live import Canvas, in_words
 from helpers.show.maps import (
     as_picture,
@@ -71,18 +73,24 @@ from helpers.show.maps import (
     bar_ends,
     colour_limit,
     draw_image,
+    draw_over_ink,
     draw_pixels,
-    mark_negative,
+    on_white,
 )
 from helpers.show.style import COLOUR_MAPS, COLOURS, number_text, percent_text, shared_legend, styled
 from helpers.zoo.classifiers import load_classifier
-from helpers.zoo.datasets import CACHE_FOLDER, mnist5k
+from helpers.zoo.datasets import CACHE_FOLDER, breast_cancer, mnist5k
 from helpers.zoo.decoders import digit_vae
-from helpers.zoo.networks import digit_net, predict
+from helpers.zoo.networks import diagnosis_net, digit_net, predict
 from helpers.zoo.photographs import BUNDLED, load_photo, photograph
+from helpers.zoo.toys import SIDES, above_or_below, toys
 
 NOTEBOOK = "10_playground"
-DIGITS = 1000
+DIGITS, PATIENTS = 1000, 114
+# "two moons" is the name of the data; the toy has that of the machine which has learned them.
+TOYS = {"two moons": "kernel machine"} | {name: name for name in toys() if name != "kernel machine"}
+# What is explained by its features, and not by the places of an image.
+TABLES = ("toy", "patient")
 PATHS = {
     "tangent": Tangent,
     "straight": Straight,
@@ -94,14 +102,14 @@ PATHS = {
 # More gradients than that and the panel waits for its button; a digit's takes about a hundredth of a second.
 SOON = 150
 GROUPS = {
-    "What is explained": ("data", "image", "photo", "file", "side", "target"),
+    "What is explained": ("data", "image", "photo", "file", "side", "toy", "patient", "target"),
     "Ready-made": ("preset",),
     "Score and level": ("score", "rival", "level", "amount"),
     "Coordinates and geometry": ("coordinates", "stage", "reference", "blur", "geometry", "width"),
     "Path": ("path", "steps"),
     "Readout and smoothing": ("readout", "competitors", "noise", "samples", "smoothing"),
 }
-OF_SUBJECT = ("data", "image", "photo", "file", "side")
+OF_SUBJECT = ("data", "image", "photo", "file", "side", "toy", "patient")
 # Fields whose values depend on what is explained.
 OF_NETWORK = ("target", "rival", "stage")
 _number = functools.partial(number_text, decimals=True)
@@ -138,11 +146,13 @@ class Choice:
         ValueError: image: expected 0 to 999; got -1.
     """
 
-    data: str = _of("digit", "what is explained: a test digit, a photograph", "digit", "photo", "file")
+    data: str = _of("digit", "what is explained", "digit", "photo", "file", *TABLES)
     image: int = _of(912, "number of the test digit", low=0, high=DIGITS - 1)
     photo: str = _of("chelsea", "the bundled photograph", *BUNDLED)
     file: str = _of("", "path of your own photograph, where data is file")
     side: int = _of(224, "pixels a side of a photograph", low=64, high=448)
+    toy: str = _of("two moons", "the toy with known drivers", *TOYS)
+    patient: int = _of(59, "number of the test patient", low=0, high=PATIENTS - 1)
     target: int = _of(-1, "number of the explained class, or -1, the most probable", low=-1, high=999)
     score: str = _of("log-odds", "the explained score", "log-odds", "margin", "logit", "log-probability")
     rival: int = _of(-1, "class that the margin is over, or -1, the best of all", low=-1, high=999)
@@ -202,11 +212,12 @@ def about(name: str) -> dict:
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """An image and the network that classifies it.
+    """An image, or the features of a toy or a patient, and the model that classifies it.
 
-    name: in words. model: in eval mode. image: (1, C, H, W), values in [0, 1]. class_names: K.
+    name: in words. model: in eval mode. image: (1, C, H, W), values in [0, 1]; of a table (1, n). class_names: K.
     probabilities: the network's, (K,). stages: its stages, from fine to coarse (`helpers.saliency.stages`).
-    resolutions: height and width of each stage's maps.
+    resolutions: height and width of each stage's maps. Of a table: features, their names; without, the toy
+    where the evidence is missing, (1, n); extent: left, right, bottom, top of a picture of two features.
 
     Example:
         >>> subject = load(Choice(image=0))
@@ -221,6 +232,9 @@ class Subject:
     probabilities: Tensor
     stages: tuple[nn.Module, ...]
     resolutions: tuple[tuple[int, int], ...]
+    features: tuple[str, ...] = ()
+    without: Tensor | None = None
+    extent: tuple[float, float, float, float] | None = None
 
     @property
     def ranked(self) -> list[int]:
@@ -230,13 +244,15 @@ class Subject:
     def label(self, index: int) -> str:
         """A class's name and its probability."""
         name = self.class_names[index]
+        if self.class_names == SIDES:  # a toy has no probabilities
+            return name
         name = f"class {name}" if name.isdigit() else name
         return f"{name} · {percent_text(self.probabilities[index].item(), decimal=True)}"
 
 
 def load(choice: Choice) -> Subject:
-    """What a choice explains: the digit in double precision with the suite's network, or a photograph with
-    EfficientNet-Lite0.
+    """What a choice explains: the digit in double precision with the suite's network, a photograph with
+    EfficientNet-Lite0, a toy, or a patient of the breast cancer data with a small network (`diagnosis_net`).
 
     Raises:
         ValueError: no photo in the file, or no such file.
@@ -250,6 +266,10 @@ def load(choice: Choice) -> Subject:
         return _digit(choice.image)
     if choice.data == "photo":
         return _photo(choice.photo, choice.side, None)
+    if choice.data == "toy":
+        return _toy(choice.toy)
+    if choice.data == "patient":
+        return _patient(choice.patient)
     if not choice.file:
         raise ValueError("file: expected the path of a photograph; got none. Type one, or upload a file.")
     path = FilePath(choice.file).expanduser()
@@ -275,6 +295,29 @@ def _vae() -> nn.Module:
 @functools.cache
 def _network():
     return load_classifier(show_progress=False)
+
+
+@functools.cache
+def _diagnosis():
+    return diagnosis_net(), breast_cancer()
+
+
+@functools.cache
+def _toy(name: str) -> Subject:
+    toy = toys()[TOYS[name]]
+    model = above_or_below(toy)
+    chances = model(toy.point)[0].detach().softmax(0)
+    more = {"features": toy.feature_names, "without": toy.reference, "extent": toy.extent}
+    return Subject(name, model, toy.point, SIDES, chances, (), (), **more)
+
+
+@functools.lru_cache(32)
+def _patient(number: int) -> Subject:
+    model, data = _diagnosis()
+    inputs = data.test_inputs[[number]].double()
+    chances, names = predict(model, inputs)[0].softmax(0), tuple(data.class_names)
+    features = tuple(data.feature_names)
+    return Subject(f"patient {number}", model, inputs, names, chances, (), (), features)
 
 
 @functools.lru_cache(32)
@@ -307,6 +350,11 @@ def _uses_reference(choice: Choice) -> bool:
     return choice.path == "straight" or choice.coordinates == "removal" or choice.level == "share"
 
 
+def _chooses_reference(choice: Choice) -> bool:
+    """Whether the field `reference` is read: a toy and a patient have one of their own."""
+    return _uses_reference(choice) and choice.data not in TABLES
+
+
 def refusals(choice: Choice, classes: float = math.inf, depth: float = math.inf) -> list[str]:
     """Why a choice cannot be computed, each reason with a way out; empty where it can.
 
@@ -323,7 +371,8 @@ def refusals(choice: Choice, classes: float = math.inf, depth: float = math.inf)
         last = classes - 1
         return [f"The network has {classes} classes, from 0 to {last}: there is no class {choice.target}."]
     if choice.preset:
-        return []
+        table = choice.data in TABLES
+        return ["The ready-made map is one of images. Untick it, or choose an image."] if table else []
     return list(_contradictions(choice, classes, depth))
 
 
@@ -346,14 +395,16 @@ def _contradictions(c: Choice, classes: float, depth: float) -> Iterator[str]:
         yield f"The network has {classes} classes: there is no rival {c.rival}."
     if c.readout.endswith("contrast") and c.competitors >= classes:
         yield f"The network has {classes} classes, so at most {classes - 1} others compete."
-    if c.stage > depth:
+    if c.data in TABLES:
+        yield from _no_image(c)
+    elif c.stage > depth:
         yield f"The network has {depth} stages: choose one from 0, the input, to {depth}."
     if c.coordinates == "bounded" and c.stage > 0:
         yield (
             "The bounds 0 and 1 are those of pixels; behind a stage there are none. Choose free or removal, or the "
             "input (stage 0)."
         )
-    if c.reference == "nothing active" and c.stage == 0 and _uses_reference(c):
+    if c.reference == "nothing active" and c.stage == 0 and _chooses_reference(c):
         yield "Nothing active is a state of a stage. At the input choose blank."
     if c.path == "horizon" and c.coordinates != "removal":
         yield "The horizon is a path of removal: at each step it looks ahead to the reference. Choose removal."
@@ -371,6 +422,16 @@ def _contradictions(c: Choice, classes: float, depth: float) -> Iterator[str]:
             "The nearest point within bounds needs a geometry that treats each pixel on its own. Choose euclidean, "
             "or free."
         )
+
+
+def _no_image(c: Choice) -> Iterator[str]:
+    """What does not go with a toy or a patient."""
+    if c.stage > 0:
+        yield "This model has no stages. Choose the input (stage 0)."
+    if c.coordinates == "bounded":
+        yield "The bounds 0 and 1 are those of pixels. Choose free or removal."
+    if c.geometry == "smooth":
+        yield "Features have no neighbours, as pixels have. Choose the euclidean geometry."
 
 
 def _no_code(c: Choice) -> Iterator[str]:
@@ -400,11 +461,15 @@ def unused(choice: Choice) -> dict[str, str]:
     """
     c = choice
     found = {}
-    for name, data in (("image", "digit"), ("photo", "photo"), ("file", "file")):
+    for name, data in (
+        ("image", "digit"), ("photo", "photo"), ("file", "file"), ("toy", "toy"), ("patient", "patient"),
+    ):  # fmt: skip
         if c.data != data:
             found[name] = f"data is {c.data}"
     if c.data == "digit":
         found["side"] = "digits have 28 pixels a side"
+    if c.data in TABLES:
+        found |= dict.fromkeys(("side", "smoothing"), "there are no pixels")
     if c.preset:
         names = [one.name for one in fields(Choice)]
         inside = names[names.index("score") : names.index("samples") + 1]
@@ -413,8 +478,13 @@ def unused(choice: Choice) -> dict[str, str]:
     rules = {
         "rival": ("only the margin has a rival", c.score == "margin"),
         "amount": (f"{c.level} needs none", c.level in ("drop", "value", "share")),
-        "reference": ("only removal, straight and share ask for one", _uses_reference(c)),
-        "blur": ("the reference is not blurred", _uses_reference(c) and c.reference == "blurred"),
+        "reference": (
+            "a toy and a patient have one of their own"
+            if c.data in TABLES
+            else "only removal, straight and share ask for one",
+            _chooses_reference(c),
+        ),
+        "blur": ("the reference is not blurred", _chooses_reference(c) and c.reference == "blurred"),
         "width": ("the geometry is not smooth", c.geometry == "smooth" and c.path != "straight"),
         "geometry": ("a straight path does not turn", c.path != "straight"),
         "steps": ("the tangent is one step", c.path != "tangent"),
@@ -452,7 +522,7 @@ def slow(choice: Choice) -> bool:
         >>> slow(Choice()), slow(Choice(steps=512)), slow(Choice(data="photo"))
         (False, True, True)
     """
-    return choice.data != "digit" or gradients(choice) > SOON
+    return choice.data in ("photo", "file") or gradients(choice) > SOON
 
 
 def _class_of(choice: Choice, subject: Subject) -> int:
@@ -487,6 +557,8 @@ def _coordinates_of(choice: Choice, subject: Subject) -> Coordinates:
         "own mean": OwnMean(),
         "nothing active": 0.0,
     }[choice.reference]
+    if choice.data in TABLES:  # the mean patient is 0
+        reference = 0.0 if subject.without is None else subject.without
     if choice.coordinates == "decoder":
         # the mean code is 0: a digit like all digits
         mean = 0.0 if choice.path == "straight" or choice.level == "share" else None
@@ -555,7 +627,8 @@ class Comparison:
     """A choice's two maps and what became of the score.
 
     target: the explained class. linear_map, nonlinear_map: (h, w), positive = supports the score, smoothed as
-    chosen. linear, nonlinear: the records of N = 1 with their paths. member: the nonlinear member.
+    chosen; of a table (1, n). linear, nonlinear: the records of N = 1 with their paths. member: the nonlinear
+    member.
 
     Example:
         >>> found = compare(Choice(level="drop", amount=1.0))
@@ -656,16 +729,20 @@ def compare(choice: Choice) -> Comparison:
         straight = choice.path == "straight" or choice.level == "all the way"
         linear = member_of(choice, subject, StraightTangent() if straight else Tangent())
         found = runs = [one.explain(subject.image, target, level, trace=True) for one in (linear, member)]
+    if subject.features:
+        return Comparison(
+            choice, subject, target, member, *runs, *(each.support().detach() for each in found)
+        )
     maps = [reduce(each.support())[:, None] for each in found]
     smooth = [gaussian_blur(each, choice.smoothing)[0, 0].detach() for each in maps]
     return Comparison(choice, subject, target, member, *runs, *smooth)
 
 
 def draw(choice: Choice = Choice()) -> Figure:
-    """Image, linear and nonlinear map, and below them the score along both ways.
+    """Image, linear and nonlinear map, and below them the score along both paths.
 
     Returns:
-        A figure with four axes and a colour bar; its label is what it shows, in words.
+        A figure with four axes and a colour bar (of a table: three axes); its label is what it shows, in words.
 
     Raises:
         ValueError: as `compare`.
@@ -687,6 +764,8 @@ def picture(found: Comparison, size: float = 2.9) -> Figure:
         ['linear', 'nonlinear: flow']
     """
     choice, subject = found.choice, found.subject
+    if subject.features:
+        return _picture_of_table(found)
     planes = [as_plane("maps", m) for m in (found.linear_map, found.nonlinear_map)]
     percentile = 100.0 if choice.data == "digit" else 99.5
     limit = colour_limit(planes, percentile)
@@ -694,10 +773,16 @@ def picture(found: Comparison, size: float = 2.9) -> Figure:
     grid = figure.add_gridspec(2, 3, height_ratios=(size, 2.2))
     frames = [figure.add_subplot(grid[0, k]) for k in range(3)]
     draw_image(frames[0], as_picture(subject.image[0]), interpolation="nearest")
-    look = {"cmap": COLOUR_MAPS["signed"], "vmin": -limit, "vmax": limit}
+    # what cannot speak against the class, or does not, has a scale from 0
+    ink = choice.data == "digit"
+    signed = not ink or min(plane.min() for plane in planes) < -0.01 * limit
+    norm = Normalize(-limit if signed else 0.0, limit)
+    colours = on_white(signed) if ink else COLOUR_MAPS["signed"]
     for axes, plane in zip(frames[1:], planes, strict=True):
-        extent = draw_pixels(axes, plane, subject.image.shape[2:], **look)
-        mark_negative(axes, plane, limit, extent, size)
+        if ink:
+            draw_over_ink(axes, as_picture(subject.image[0]), plane, norm, colours)
+        else:
+            draw_pixels(axes, plane, subject.image.shape[2:], cmap=colours, norm=norm)
     start = found.nonlinear.score_start.item()
     explained = textwrap.fill(f"{subject.name}, {subject.label(found.target)}", 40)
     names = ("preset, linear twin", "preset") if choice.preset else ("linear", f"nonlinear: {choice.path}")
@@ -705,15 +790,50 @@ def picture(found: Comparison, size: float = 2.9) -> Figure:
     frames[0].set_title(f"{explained}\n{_score_name(choice)} {_number(start)}")
     for axes, name, end in zip(frames[1:], names, ends, strict=True):
         axes.set_title(f"{name}\nends at {_number(end)}")
-    bar = {"fraction": 0.03, "pad": 0.01, "extend": bar_ends(percentile, signed=True)}
-    bar = figure.colorbar(frames[-1].images[0], ax=frames, label=_map_name(choice), **bar)
+    bar = {"fraction": 0.03, "pad": 0.01, "extend": bar_ends(percentile, signed)}
+    bar = figure.colorbar(ScalarMappable(norm, colours), ax=frames, label=_map_name(choice), **bar)
     bar.ax.locator_params(nbins=5)
     _draw_scores(figure.add_subplot(grid[1, :]), found)
     return figure
 
 
+def _picture_of_table(found: Comparison) -> Figure:
+    """Where both paths lead, or the values of the features; both maps as bars; the score along both paths."""
+    subject, number = found.subject, 12
+    maps = torch.cat([found.linear_map, found.nonlinear_map])
+    shown = maps.abs().amax(0).argsort(descending=True, stable=True)[:number].tolist()
+    figure = Figure(figsize=(10, 6.4), label=found.words())
+    grid = figure.add_gridspec(2, 2, height_ratios=(1.5, 1))
+    left, right = (figure.add_subplot(grid[0, k]) for k in range(2))
+    explained = textwrap.fill(f"{subject.name}, {subject.label(found.target)}", 40)
+    left.set_title(explained)
+    if subject.extent:
+        trails = (found.linear, COLOURS[1]), (found.nonlinear, COLOURS[0])
+        trails = {colour: run.path_points[:, 0] for run, colour in trails}
+        draw_landscape(left, score_at(found), subject.extent, found.nonlinear.level.item(), trails)
+        left.set(xlabel=subject.features[0], ylabel=subject.features[1])
+    else:
+        left.barh(range(len(shown)), subject.image[0, shown].tolist(), color="0.6")
+        left.set_yticks(range(len(shown)), [subject.features[k] for k in shown])
+        left.set_xlabel("value" + (", in standard deviations" if found.choice.data == "patient" else ""))
+        left.invert_yaxis()
+    for k, (name, colour) in enumerate(
+        (("linear", COLOURS[1]), (f"nonlinear: {found.choice.path}", COLOURS[0]))
+    ):
+        right.barh(
+            [y + 0.4 * k for y in range(len(shown))], maps[k, shown].tolist(), 0.38, color=colour, label=name
+        )
+    right.set_yticks([y + 0.2 for y in range(len(shown))], [subject.features[k] for k in shown])
+    right.axvline(0, color="black", linewidth=0.8)
+    right.invert_yaxis()
+    right.set(xlabel=_map_name(found.choice), title="positive: supports the class")
+    right.legend()
+    _draw_scores(figure.add_subplot(grid[1, :]), found)
+    return figure
+
+
 def _draw_scores(axes, found: Comparison) -> None:
-    """The score along both ways, against their length, and what the tangent promises on the linear one."""
+    """The score along both paths, against their length, and what the tangent promises on the linear one."""
     choice, function = found.choice, score_at(found)
     base = found.nonlinear.path_points[0, 0]
     value, slope = slope_at(function, base)
@@ -721,7 +841,9 @@ def _draw_scores(axes, found: Comparison) -> None:
     styles = zip(runs.items(), (COLOURS[1], COLOURS[0]), ("--", "-"), strict=True)
     for (name, run), colour, dash in styles:
         way = run.path_points[:, 0].detach()
-        points = refined(way, max(1, (96 if choice.data == "digit" else 48) // (len(way) - 1)))
+        points = refined(
+            way, max(1, (48 if choice.data in ("photo", "file") else 96) // max(1, len(way) - 1))
+        )
         along = path_lengths(points.double()).cpu().numpy()
         scores = scores_at(function, points)
         label = f"score on the {name} (length {_number(along[-1])})"
@@ -738,7 +860,9 @@ def _draw_scores(axes, found: Comparison) -> None:
         axes.axhline(level, color="0.4", linewidth=1.2, linestyle="-.", label=f"level {_number(level)}")
     noisy = " without noise" if choice.noise and not choice.preset else ""
     where = "activations" if choice.stage and not choice.preset else "pixel values"
-    axes.set(xlabel=f"length of the way, in {where}", ylabel=_score_name(choice) + noisy)
+    if choice.data in TABLES:
+        where = "units of the features"
+    axes.set(xlabel=f"length of the path, in {where}", ylabel=_score_name(choice) + noisy)
     axes.grid(True)
     shared_legend(axes.figure, axes, columns=2)
     if found.failure:
@@ -805,16 +929,18 @@ def code(choice: Choice) -> str:
     """
     subject = load(choice)
     target = _class_of(choice, subject)
-    needed = {
-        "helpers.saliency": {"reduce"},
-        "helpers.show.maps": {"maps_beside"},
-        "helpers.show.style": {"show"},
-    }
+    table = choice.data in TABLES
+    needed = {"helpers.saliency": set(), "helpers.show.style": {"show"}}
+    if table:
+        needed["helpers.show.numbers"] = {"bars"}
+    else:
+        needed["helpers.saliency"].add("reduce")
+        needed["helpers.show.maps"] = {"maps_beside"}
 
     def written(value) -> str:
         """An instance as the expression that makes it; notes what has to be imported."""
         if not is_dataclass(value):
-            return repr(value)
+            return "toy.reference" if torch.is_tensor(value) else repr(value)
         needed["helpers.saliency"].add(type(value).__name__)
         if isinstance(value, Decoder):
             mean = "" if value.reference is None else f"{value.reference}, "
@@ -834,6 +960,14 @@ def code(choice: Choice) -> str:
         if choice.coordinates == "decoder" and not choice.preset:
             needed["helpers.zoo.decoders"] = {"digit_vae"}
             body += ["vae = digit_vae().double()"]
+    elif choice.data == "toy":
+        needed["helpers.zoo.toys"] = {"above_or_below", "toys"}
+        body = [f"toy = toys()[{TOYS[choice.toy]!r}]", "model, image = above_or_below(toy), toy.point"]
+        body += ["names = toy.feature_names"]
+    elif choice.data == "patient":
+        needed |= {"helpers.zoo.datasets": {"breast_cancer"}, "helpers.zoo.networks": {"diagnosis_net"}}
+        body = ["model, data = diagnosis_net(), breast_cancer()", "names = data.feature_names"]
+        body += [f"image = data.test_inputs[[{choice.patient}]].double()"]
     else:
         reader, name = "photograph", choice.photo
         if choice.data == "file":
@@ -856,12 +990,16 @@ def code(choice: Choice) -> str:
             body += [f"    noise={choice.noise!r},", f"    samples={choice.samples},"]
         body += [")"]
         body += [f"record = saliency.explain(image, target, level={written(level)})"]
-        body += ["saliency_map = reduce(record.support())[0]"]
-    if choice.smoothing:
+        body += ["saliency_map = record.support()" if table else "saliency_map = reduce(record.support())[0]"]
+    if choice.smoothing and not table:
         needed["helpers.saliency"].add("gaussian_blur")
         body += [f"saliency_map = gaussian_blur(saliency_map[None, None], {choice.smoothing!r})[0, 0]"]
-    body += ['figure = maps_beside(image[0], {"support": saliency_map}, label="support")']
-    body += ['show(figure, "An image, and beside it its saliency map.")']
+    if table:
+        body += ['figure = bars({"support": saliency_map}, names, label="support")']
+        body += ['show(figure, "What each feature supports.")']
+    else:
+        body += ['figure = maps_beside(image[0], {"support": saliency_map}, label="support")']
+        body += ['show(figure, "An image, and beside it its saliency map.")']
     imports = [_import_line(module, names) for module, names in sorted(needed.items())]
     return "\n".join([*imports, "", *body]) + "\n"
 

@@ -174,6 +174,33 @@ def level_panels(
     return figure
 
 
+def draw_landscape(
+    axes, function: Callable[[Tensor], Tensor], extent, level: float, paths: Mapping[str, Tensor]
+) -> None:
+    """A score over two features on axes of a figure that has more: its level line and paths, a colour each.
+
+    Args:
+        function, extent, level: as in `level_sets`.
+        paths: colour -> points (T, 2) from the input on.
+
+    Example:
+        >>> import torch
+        >>> axes = Figure().subplots()
+        >>> way = torch.tensor([[1.2, 1.6], [0.6, 0.8]])
+        >>> draw_landscape(axes, lambda x: x.square().sum(1) - 1, (-2, 2, -2, 2), 0.0, {"red": way})
+        >>> axes.lines[0].get_color()
+        'red'
+    """
+    window = _window(extent, 81, next(iter(paths.values())))
+    height = _heights(function, *window) - level
+    _draw_relief(axes, *window, height, _limit(height), SEVERAL)
+    for colour, way in paths.items():
+        way = way.detach().cpu()
+        _draw_way(axes, way, {"color": colour, "linestyle": "-", "marker": "o"}, 2.0, 3.5, 6)
+        axes.plot(*way[0], **STAR, markersize=13)
+    axes.set(xlim=extent[:2], ylim=extent[2:])
+
+
 @styled
 def score_along(
     function: Callable[[Tensor], Tensor],

@@ -289,3 +289,25 @@ def toys() -> dict[str, Toy]:
         _kernel_machine(),
     )
     return {toy.name: toy for toy in every}
+
+
+SIDES = ("above the level", "below the level")
+
+
+def above_or_below(toy: Toy) -> Callable[[Tensor], Tensor]:
+    """The toy as a classifier of two classes, `SIDES`: log-odds of the first are the score minus the level.
+
+    Returns:
+        Outputs (N, 2) of inputs (N, n).
+
+    Example:
+        >>> toy = toys()["AND"]
+        >>> above_or_below(toy)(toy.point).round(decimals=3)
+        tensor([[0.6500, 0.0000]], dtype=torch.float64)
+    """
+
+    def outputs(inputs: Tensor) -> Tensor:
+        above = toy.function(inputs) - toy.level
+        return torch.cat([above, torch.zeros_like(above)], 1)
+
+    return outputs
