@@ -68,7 +68,8 @@ def digit_rows(
         raise ValueError(f"rows, heads, frames: expected as many panels in each; got {sorted(columns)}.")
     count = columns.pop()
     notes = sum(any(panel.note for panel in panels) for panels in rows.values())
-    figure = Figure(figsize=(size * count + 1.1, size * len(rows) + 0.25 * notes + 0.3 * bool(heads) + 0.1))
+    lines = max((len(head.splitlines()) for head in heads), default=0)
+    figure = Figure(figsize=(size * count + 1.1, size * len(rows) + 0.28 * notes + 0.22 * lines + 0.2))
     grid = figure.subplots(len(rows), count, squeeze=False)
     for line, (name, panels) in zip(grid, rows.items(), strict=True):
         for column, (axes, panel) in enumerate(zip(line, panels, strict=True)):
