@@ -54,7 +54,7 @@ TWINS = {
     CONTRASTS: "linear twin of contrasts",
     IG: "gradient x difference (twin of IG)",
 }
-AT_BLOCKS = "linear twin of supports, at the blocks"
+AT_BLOCKS = "linear twin at the blocks"
 TEMPERATURE = 0.25  # of the contrast, for all methods
 
 

@@ -21,7 +21,7 @@ SINGLE = pd.DataFrame(
         )
     ],
     columns=["network", "class", "method", "value", "passes", "difference", "low", "high", "verdict"],
-)
+).assign(photos=9)
 POINTING = pd.DataFrame(
     [
         ("mosaic", network, part, CONTRAST, method, low, word)

@@ -6,6 +6,8 @@ import torch
 from torch import nn
 
 from benchmarks import single as bench
+from benchmarks.methods import from_same_passes, twin_at_blocks
+from helpers.saliency import presets
 from helpers.zoo.classifiers import load_classifier
 
 
@@ -110,6 +112,19 @@ def test_ours_is_paired_with_every_method_by_photograph():
     page = bench.page(bench.summary(scores, costs))
     assert page["method"].tolist() == [*list(words)[:3], "dear (4 photographs)"]
     assert page["net, first"][1].endswith("(better)")
+
+
+def test_the_twin_at_the_blocks_is_ours_where_nothing_bends():
+    layers = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 5, 3, stride=2, padding=1)
+    torch.nn.init.normal_(layers[0].weight, generator=torch.Generator().manual_seed(0))
+    affine = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    image = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    ours = presets.supports(affine, layers=layers)
+    twin = twin_at_blocks(ours)(image, [2, 4])
+    assert torch.allclose(twin, from_same_passes(ours)(image, [2, 4]), atol=1e-6)
+    bent = nn.Sequential(layers[0], nn.Tanh(), layers[1], nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    ours = presets.supports(bent, layers=layers)
+    assert not torch.allclose(twin_at_blocks(ours)(image, [2]), from_same_passes(ours)(image, [2]), atol=1e-3)
 
 
 def test_every_method_of_the_bench_has_maps_of_both_classes(image):
