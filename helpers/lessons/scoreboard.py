@@ -237,17 +237,39 @@ def cost_figure(found: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(8.6, 4.8))
     axes = figure.subplots()
     axes.plot(best["passes"], best["more"], color="black", linewidth=1.0, drawstyle="steps-post")
-    for k, row in enumerate(found.itertuples()):
-        ours = row.method.startswith("nonlinear")
-        # another marker once the colours begin again
-        marker = "*" if ours else MARKERS[(k + k // len(COLOURS)) % len(MARKERS)]
-        look = {"marker": marker, "linestyle": "none", "markersize": 13 if ours else 7}
-        axes.plot(row.passes, row.more, color=COLOURS[k % len(COLOURS)], label=row.method, **look)
+    ours = found["method"].str.startswith("nonlinear")
+    for rows, look in (
+        (found[~ours & ~found["on_front"]], {"color": "0.6", "marker": "o", "markersize": 5}),
+        (found[~ours & found["on_front"]], {"color": "black", "marker": "o", "markersize": 6}),
+        (found[ours], {"color": COLOURS[0], "marker": "*", "markersize": 13}),
+    ):
+        axes.plot(rows["passes"], rows["more"], linestyle="none", **look)
     axes.set(xscale="log", xlabel="arithmetic of one map, in forward passes")
     axes.axhline(0.0, color="black", linewidth=0.8, linestyle=":")
     axes.set(ylabel="insertion - deletion, more than supports")
+    axes.set_xlim(found["passes"].min() / 1.6, found["passes"].max() * 5)
+    axes.set_ylim(found["more"].min() - 0.04, found["more"].max() + 0.06)
     axes.grid(True)
-    figure.legend(loc="outside right center", frameon=False)
+    axes.xaxis.set_major_formatter(lambda passes, _: f"{passes:g}")
+    figure.draw_without_rendering()
+    taken = []
+    # what matters most first: a name that has no room is left to the table
+    for _, row in found.assign(ours=ours).sort_values(["ours", "on_front"], ascending=False).iterrows():
+        colour = COLOURS[0] if row["ours"] else "black" if row["on_front"] else "0.35"
+        places = [(8, -3, "left"), (-8, -3, "right"), (0, 8, "center"), (0, -15, "center")]
+        # beside a point of the front runs its line
+        for dx, dy, where in places[2:] + places[:2] if row["on_front"] else places:
+            label = axes.annotate(
+                row["method"].removeprefix("nonlinear, "), (row["passes"], row["more"]), (dx, dy),
+                textcoords="offset points", fontsize=8, color=colour, ha=where,
+            )  # fmt: skip
+            box = label.get_window_extent()
+            inside = axes.get_window_extent()
+            fits = box.x0 > inside.x0 and box.x1 < inside.x1 and box.y1 < inside.y1
+            if fits and not any(box.overlaps(other) for other in taken):
+                taken.append(box)
+                break
+            label.remove()
     return figure
 
 
