@@ -33,7 +33,7 @@ from helpers.saliency import (
 from helpers.saliency.layers import as_maps
 from helpers.show.landscapes import level_sets, score_along
 from helpers.show.maps import as_picture, as_plane, colour_bar, colour_limit, draw_map
-from helpers.show.style import COLOURS, STYLE, styled
+from helpers.show.style import COLOURS, REFERENCE_MARK, STYLE, halo, styled
 from helpers.zoo.toys import Toy
 
 # How much darker than white a block's map may get: its strongest places, not one outlier, set the scale.
@@ -48,7 +48,8 @@ def tangent_misses(toy: Toy, way: float) -> tuple[float, float]:
         way: the part, above 0; 1 is the toy's own level.
 
     Returns:
-        After the tangent's own step, and on the way to the reference, each as a share of the change asked for.
+        After the tangent's own step, and on the straight path to the reference, each as a share of the change asked
+        for.
 
     Raises:
         ValueError: a way that is not above 0.
@@ -82,15 +83,19 @@ def part_of_the_way(toy: Toy, way: float) -> Figure:
     Example:
         >>> from helpers.zoo.toys import toys
         >>> part_of_the_way(toys()["AND"], 0.5).get_suptitle()
-        'AND: from 0.90 to 0.57\\nthe tangent misses by 0 % (own step), 0 % (on the way)'
+        'AND: from 0.90 to 0.57\\nthe tangent misses by 0 % (own step), 0 % (on the path to the reference)'
     """
     near, tangent, straight = _tangent_and_straight(toy, way)
     own, there = (f"{100 * miss:.0f} %" for miss in tangent_misses(toy, way))
     title = f"{toy.name}: from {tangent.score_start.item():.2f} to {near.level:.2f}\n"
-    title += f"the tangent misses by {own} (own step), {there} (on the way)"
+    title += f"the tangent misses by {own} (own step), {there} (on the path to the reference)"
     if toy.extent:
-        ways = {"straight to the reference": straight.path_points[:, 0]}
+        ways = {"straight path": straight.path_points[:, 0]}
         figure = level_sets(toy.function, toy.extent, toy.point, ways, near.level, toy.feature_names)
+        axes = figure.axes[0]
+        axes.plot(*toy.reference[0], zorder=6, gid="reference", **REFERENCE_MARK)
+        beside = {"textcoords": "offset points", "xytext": (8, 4), "path_effects": halo(3)}
+        axes.annotate("reference", toy.reference[0].tolist(), **beside)
     else:
         ends = {"to the reference": straight.endpoint, "the tangent's own step": tangent.endpoint}
         ways = {name: torch.cat([toy.point, end]) for name, end in ends.items()}
@@ -353,7 +358,7 @@ def _laid_over(picture: np.ndarray, maps: Mapping[str, Tensor], size: float = 2.
 
 
 def _tangent_and_straight(toy: Toy, way: float) -> tuple[Toy, Explanation, Explanation]:
-    """The toy with the nearer level, the tangent's step to it, and the straight way to the reference up to it."""
+    """The toy with the nearer level, the tangent's step to it, and the straight path to the reference up to it."""
     near = _asked_for(toy, way)
     tangent = NonlinearSaliency(toy.function, Logit(), path=Tangent()).explain(toy.point, level=near.level)
     towards = NonlinearSaliency(toy.function, Logit(), Input(reference=toy.reference), path=Straight(64))
