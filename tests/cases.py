@@ -237,8 +237,9 @@ CASES: dict[str, Case] = {
             "maps": 6,
             "computed_again": 0,
             "grids": 0,
-            "kept_by_gradient": (-1.0, 1.0),
-            "kept_with_random_weights": (-1.0, 1.0),
+            "kept_by_gradient": (0.78, 0.85),
+            "kept_by_occlusion": (0.08, 0.18),
+            "kept_with_random_weights": (-0.02, 0.08),
         },
     ),
 }

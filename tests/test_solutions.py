@@ -19,15 +19,15 @@ QUICK: dict[str, dict[str, str]] = {
         "torch.arange(12) * len(images) // 12": "torch.arange(4) * len(images) // 4",
         "for seed in range(1, 9)": "for seed in range(1, 3)",
         "torch.arange(20) * len(images) // 20": "torch.arange(6) * len(images) // 6",
-        "epochs=2": "epochs=1",
         "for width in (0.0, 2.0, 4.0)": "for width in (0.0, 4.0)",
     },
     "08_photographs": {
         "chosen = [4, 9, 14, 16]": "chosen = [9, 16]",
-        "for side in (128, 224)": "for side in (64, 96)",
+        "scored(128, Blurred())": "scored(64, Blurred())",
         "scored(128, Blurred(3 / 56 * 2 * 128 / 4)), scored(128, Constant(0.5))": (
             "scored(64, Blurred(3 / 56 * 2 * 64 / 4)), scored(64, Constant(0.5))"
         ),
+        "preset=True, side=128": "preset=True, side=64",
     },
     "10_playground": {'Choice(data="photo", preset=True)': 'Choice(data="photo", preset=True, side=96)'},
     "11_your_model": {
