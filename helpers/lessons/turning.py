@@ -106,7 +106,7 @@ def maps_in_rows(
         raise ValueError("rows: expected at least one map; got none.")
     every = [plane for column in drawn for plane in column]
     limits = [colour_limit(column if a_column and column else every, STRONGEST) for column in drawn]
-    figure = Figure(figsize=(size * columns + 1.9, (size + 0.06) * len(rows) + 0.15 + (0.25 if heads else 0)))
+    figure = Figure(figsize=(size * columns + 2.4, (size + 0.06) * len(rows) + 0.15 + (0.25 if heads else 0)))
     grid = figure.subplots(len(rows), columns, squeeze=False)
     for axes_row, panels, maps, name in zip(grid, rows.values(), planes, rows, strict=True):
         for axes, (digit, _), plane, limit in zip(axes_row, panels, maps, limits, strict=True):
