@@ -315,7 +315,7 @@ class AtEveryDepth:
         return self._at(depth)[1]
 
     def draw(self, depth: int) -> Figure:
-        """What supports the class at a depth, by both maps, over the image, on one scale from 0.
+        """What supports the class at a depth, by both maps, over the image, each on its own scale from 0.
 
         Raises:
             ValueError: no such depth.
@@ -323,8 +323,9 @@ class AtEveryDepth:
         maps, missed = self._at(depth)
         height, width = maps["linear"].shape
         title = f"depth {depth} of {len(self.names) - 1}: {height} x {width} places\n"
-        title += "missed of the change: " + ", ".join(f"{name} {miss:.2f}" for name, miss in missed.items())
-        return _titled(_laid_over(as_picture(self.image[0]), maps), title)
+        title += f"missed of the change: slope {missed['linear']:.2f}, path {missed['nonlinear']:.2f}"
+        named = {"slope at the block": maps["linear"], "path": maps["nonlinear"]}
+        return _titled(_laid_over(as_picture(self.image[0]), named), title)
 
     def _at(self, depth: int) -> tuple[dict[str, Tensor], dict[str, float]]:
         if isinstance(depth, bool) or depth not in range(len(self.places)):
@@ -345,15 +346,17 @@ class AtEveryDepth:
 
 @styled
 def _laid_over(picture: np.ndarray, maps: Mapping[str, Tensor], size: float = 2.0) -> Figure:
-    """The positive parts of maps over their picture, on one scale."""
+    """The positive parts of maps over their picture, each on its own scale, with its largest value below it."""
     planes = {name: as_plane(name, one).clip(0) for name, one in maps.items()}
-    norm = Normalize(0, colour_limit(list(planes.values()), PERCENTILE))
-    figure = Figure(figsize=(size * len(maps) + 0.8, size + 0.75))
+    figure, norm = Figure(figsize=(size * len(maps) + 0.8, size + 0.95)), Normalize(0, 1)
     row = figure.subplots(1, len(maps))
     for axes, (name, plane) in zip(row, planes.items(), strict=True):
-        draw_map(axes, plane, norm, False, picture.shape, picture, size)
+        share = plane / colour_limit([plane], PERCENTILE)
+        draw_map(axes, share, norm, False, picture.shape, picture, size)
         axes.set_title(name)
-    colour_bar(figure, norm, False, True, "support (logit)", PERCENTILE, 1, row)
+        axes.set_xlabel(f"strongest place: {plane.max():.2g}")
+    colour_bar(figure, norm, False, True, "", PERCENTILE, 1, row)
+    figure.axes[-1].set_yticks([0, 1], ["weak", "strong"])
     return figure
 
 
