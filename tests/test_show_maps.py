@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from helpers.measure.cost import Cost
+from helpers.show import maps as show_maps
 from helpers.show.maps import PALE, _veil, comparison_sheet, map_grid, maps_beside, maps_over_ink
 from helpers.show.style import COLOUR_MAPS, png
 
@@ -435,3 +436,33 @@ def test_maps_over_ink_start_at_0_where_nothing_speaks_against():
 def test_maps_over_ink_refuse_what_they_cannot_draw(image, maps, said):
     with pytest.raises(ValueError, match=said):
         maps_over_ink(image, maps)
+
+
+def test_a_map_over_its_image_is_bare_at_0_and_hides_the_image_at_the_limit():
+    image, saliency = torch.tensor([[0.0, 1.0, 0.5, 0.5]]), torch.tensor([[0.0, 0.0, 2.0, 9.0]])
+    over = show_maps.laid_over(image, saliency, limit=2.0)
+    assert (over.shape, over.dtype) == ((1, 4, 3), np.uint8)
+    assert over[0, :2].tolist() == [[114] * 3, [255] * 3]  # the greyed image: its lightnesses begin at 0.45
+    assert (over[0, 2] == over[0, 3]).all()
+    assert not np.array_equal(over[0, 2], show_maps.laid_over(image, saliency, limit=90.0)[0, 2])
+
+
+def test_what_is_below_0_is_blue_where_it_has_a_sign_and_bare_where_it_has_none():
+    image, saliency = torch.full((1, 2), 0.5), torch.tensor([[-1.0, 1.0]])
+    blue, red = show_maps.laid_over(image, saliency, 1.0, signed=True)[0].astype(int)
+    assert blue[2] > blue[0]
+    assert red[0] > red[2]
+    assert len(set(show_maps.laid_over(image, saliency, 1.0)[0, 0].tolist())) == 1
+
+
+@pytest.mark.parametrize(
+    ("saliency", "limit", "message"),
+    [
+        (torch.zeros(2, 3), 1.0, "saliency: expected .*, as the image"),
+        (torch.full((2, 2), torch.nan), 1.0, "saliency: expected finite values"),
+        (torch.zeros(2, 2), 0.0, "limit: expected a finite number above 0"),
+    ],
+)
+def test_what_cannot_be_laid_over_is_said(saliency, limit, message):
+    with pytest.raises(ValueError, match=message):
+        show_maps.laid_over(torch.zeros(2, 2), saliency, limit)
