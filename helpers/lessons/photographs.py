@@ -16,6 +16,12 @@ from helpers.show.style import COLOURS, percent_text, styled
 from helpers.zoo.networks import predict
 
 LARGE = 11
+LINES = (
+    COLOURS[0],
+    COLOURS[1],
+    COLOURS[6],
+    *COLOURS[2:6],
+)  # blue and green would be one in a film of few colours
 
 
 def slope_at_blocks(saliency: AllDepths, images: Tensor, targets: Sequence[int]) -> Tensor:
@@ -82,7 +88,7 @@ def in_words(figure: Figure) -> Figure:
     for axes in panels:
         if len(axes.images) == 2 and not (axes.images[1].get_array() > 0).any():
             middle = {"ha": "center", "va": "center", "transform": axes.transAxes}
-            axes.text(0.5, 0.5, "nothing\nabove 0", fontsize=LARGE, **middle)
+            axes.text(0.5, 0.2, "nothing\nabove 0", fontsize=LARGE, **middle)
     return figure
 
 
@@ -145,7 +151,7 @@ def _frame(copies: Mapping[str, Tensor], lines: Mapping[str, list], count: int, 
     axes, steps = row[-1], len(lines[next(iter(lines))]) - 1
     axes.axhline(end, color="0.6", linewidth=1)
     axes.text(1.03, end, "whole\nphoto", va="center", fontsize=9, color="0.4")
-    for panel, colour, (name, copy) in zip(row, COLOURS, copies.items(), strict=False):
+    for panel, colour, (name, copy) in zip(row, LINES, copies.items(), strict=False):
         draw_image(panel, as_picture(copy[0].clamp(0, 1)))
         panel.set_title(f"{name}: {percent_text(lines[name][count])}", fontsize=LARGE - 1, color=colour)
         shares = torch.linspace(0, 1, steps + 1).tolist()
