@@ -9,9 +9,9 @@ from helpers.lessons.tables import (
     ends_figure,
     features_moved,
     greedy_order,
+    groups_figure,
     moves_needed,
     patients_figure,
-    scatter_figure,
     scores_while_moving,
 )
 from helpers.saliency import LogOdds
@@ -160,6 +160,8 @@ def test_ends_figure_shades_what_no_example_reaches():
         torch.tensor([[0.0, 1.0], [2.0, 2.0]]), torch.tensor([0.0, 1.0]), ends, **options
     ).axes
     assert {text.get_text() for text in axes.texts} >= {"a", "b", "nobody"}
+    named = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert named == ["patients", "after the change, a", "after the change, b"]
     (shade,) = (patch for patch in axes.patches if patch.get_zorder() == 0)
     assert shade.get_y() + shade.get_height() == 1.0
     with pytest.raises(ValueError, match="ends: expected at least one"):
@@ -194,14 +196,13 @@ def test_patients_figure_refuses_what_it_cannot_draw(values, scores, message):
         patients_figure(values, scores, ("a", "b", "c"))
 
 
-def test_scatter_figure_has_a_panel_a_case_on_the_same_axes():
-    pair = (torch.arange(3.0), torch.arange(3.0))
-    panels = {"one": pair, "two": (pair[0] + 5, pair[1]), "three": pair}
-    figure = scatter_figure(panels, "x", "y", columns=2)
-    first, second, third, unused = figure.axes
-    assert [axes.get_title() for axes in (first, second, third)] == ["one", "two", "three"]
-    assert first.get_xlim() == second.get_xlim() == third.get_xlim()
-    assert second.get_lines()[0].get_xdata().tolist() == [5.0, 6.0, 7.0]
-    assert not unused.get_visible()
-    with pytest.raises(ValueError, match="as many x as y"):
-        scatter_figure({"one": (torch.zeros(2), torch.zeros(3))}, "x", "y")
+def test_groups_figure_averages_what_is_sorted_by_another_number():
+    figure = groups_figure(
+        {"one": (torch.tensor([3.0, 0, 1, 2]), torch.tensor([9.0, 0, 2, 5]))}, "x", "y", groups=2
+    )
+    (axes,) = figure.axes
+    assert axes.get_lines()[-1].get_ydata().tolist() == [1.0, 7.0]
+    assert [text.get_text() for text in axes.texts] == ["one"]
+    for cases in ({}, {"one": (torch.zeros(4), torch.zeros(3))}, {"one": (torch.zeros(2), torch.zeros(2))}):
+        with pytest.raises(ValueError, match="cases: expected at least one"):
+            groups_figure(cases, "x", "y", groups=3)

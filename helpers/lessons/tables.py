@@ -14,15 +14,13 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from helpers.checks import require_above_0
+from helpers.checks import require_above_0, require_count
 from helpers.show.style import (
     COLOUR_MAPS,
     COLOURS,
     MARKERS,
-    STYLE,
     as_numbers,
     halo,
-    line_style,
     shared_legend,
     styled,
 )
@@ -253,7 +251,7 @@ def ends_figure(
     floor: float | None = None,
     floor_text: str = "",
 ) -> Figure:
-    """Where changes end in a plane of two quantities: all ends as dots, those of one example with an arrow.
+    """Where changes end in a plane of two quantities: all ends as dots, with a legend; one example's with an arrow.
 
     Args:
         points: the data, (N, 2), in grey.
@@ -277,10 +275,11 @@ def ends_figure(
     figure = Figure(figsize=(7.4, 4.2))
     axes = figure.subplots()
     cloud, start = as_numbers(points), as_numbers(start)
-    axes.plot(*cloud.T, "o", markersize=3.5, color="0.78", markeredgewidth=0)
+    axes.plot(*cloud.T, "o", markersize=3.5, color="0.78", markeredgewidth=0, label="patients")
     for k, (name, (end, every)) in enumerate(ends.items()):
         look = {"color": COLOURS[k + 1]}
-        axes.plot(*as_numbers(every).T, MARKERS[k + 1], markersize=4, alpha=0.45, markeredgewidth=0, **look)
+        dots = look | {"markersize": 4, "alpha": 0.45, "markeredgewidth": 0}
+        axes.plot(*as_numbers(every).T, MARKERS[k + 1], **dots, label=f"after the change, {name}")
         end = as_numbers(end)
         axes.annotate("", end, start, arrowprops=look | {"arrowstyle": "-|>", "linewidth": 2.2})
         text = axes.annotate(name, end, (7, -3), textcoords="offset points", fontsize=11, **look)
@@ -293,6 +292,7 @@ def ends_figure(
         axes.annotate(floor_text, place, xycoords="axes fraction", ha="right", fontsize=10, color="0.35")
         axes.set_ylim(bottom=low)
     axes.set(xlabel=x_label, ylabel=y_label)
+    axes.legend(loc="upper right", frameon=False, fontsize=10, markerscale=1.6)
     return figure
 
 
@@ -361,43 +361,40 @@ def patients_figure(
 
 
 @styled
-def scatter_figure(
-    panels: Mapping[str, tuple[Tensor, Tensor]],
-    x_label: str,
-    y_label: str,
-    columns: int | None = None,
-    size: float = 2.6,
+def groups_figure(
+    cases: Mapping[str, tuple[Tensor, Tensor]], x_label: str, y_label: str, groups: int = 4
 ) -> Figure:
-    """Pairs of numbers, one dot an example, one panel a case, all on the same axes.
+    """The mean of one number over groups of examples, sorted by another: one line a case, named at its end.
 
     Args:
-        panels: title -> (x, y), (N,) each.
-        columns: panels in a row; None: all of them.
-        size: width of a panel, in inches.
+        cases: name -> (what sorts, what is averaged), (N,) each.
+        x_label, y_label: of the groups, from the smallest to the largest, and of the mean.
+        groups: of one size (up to one example), at least 1.
 
     Raises:
-        ValueError: no panel, or lengths that differ.
+        ValueError: no case, lengths that differ, or fewer examples than groups.
 
     Example:
-        >>> import torch
-        >>> panels = {"tangent": (torch.rand(9), torch.rand(9)), "flow": (torch.rand(9), torch.rand(9))}
-        >>> figure = scatter_figure(panels, "asked for", "reached")
-        >>> [axes.get_title() for axes in figure.axes]
-        ['tangent', 'flow']
+        >>> figure = groups_figure({"tanh": (torch.arange(8.0), torch.arange(8.0))}, "miss", "saved", groups=2)
+        >>> figure.axes[0].get_lines()[-1].get_ydata().tolist()
+        [1.5, 5.5]
     """
-    if not panels or any(len(x) != len(y) for x, y in panels.values()):
-        raise ValueError("panels: expected at least one, each with as many x as y.")
-    columns = columns or len(panels)
-    rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(0.6 + size * columns, 0.5 + 0.85 * size * rows))
-    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
-    for k, (axes, (title, (x, y))) in enumerate(zip(grid, panels.items(), strict=False)):
-        dots = line_style(k // columns) | {"linestyle": "none", "markersize": 4, "alpha": 0.6}
-        axes.plot(as_numbers(x), as_numbers(y), **dots)
-        axes.set_title(title)
-        axes.grid(True)
-    for axes in grid[len(panels) :]:
-        axes.set_visible(False)
-    figure.supxlabel(x_label, fontsize=STYLE["axes.labelsize"])
-    figure.supylabel(y_label, fontsize=STYLE["axes.labelsize"])
+    require_count("groups", groups)
+    if not cases or any(len(x) != len(y) or len(x) < groups for x, y in cases.values()):
+        raise ValueError(f"cases: expected at least one, each with as many x as y, and at least {groups}.")
+    figure = Figure(figsize=(6.8, 3.6))
+    axes = figure.subplots()
+    axes.axhline(0.0, color="black", linewidth=1.0)
+    for k, (name, (x, y)) in enumerate(cases.items()):
+        parts = np.array_split(as_numbers(y)[np.argsort(as_numbers(x), kind="stable")], groups)
+        heights = [float(part.mean()) for part in parts]
+        look = {"color": COLOURS[k % len(COLOURS)]}
+        axes.plot(range(groups), heights, marker=MARKERS[k % len(MARKERS)], **look)
+        end = (groups - 1, heights[-1])
+        axes.annotate(name, end, (9, -4), textcoords="offset points", fontsize=11, **look)
+    ticks = ["" for _ in range(groups)]
+    ticks[0], ticks[-1] = "smallest", "largest"
+    axes.set_xticks(range(groups), ticks)
+    axes.set(xlabel=x_label, ylabel=y_label, xlim=(-0.2, groups - 0.3))
+    axes.grid(True, axis="y")
     return figure
