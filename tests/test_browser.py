@@ -48,7 +48,7 @@ def shot(page: Page, name: str) -> None:
 
 
 def picture_of_panel(page: Page) -> None:
-    """build/browser/playground.png: after a change of the panel, copy it to notebooks/images/ for its notebook."""
+    """build/browser/playground.png: its controls, in columns, are in notebooks/images/: copy after changes."""
     png = page.locator(".jp-OutputArea-output .widget-vbox").first.screenshot()
     picture = as_png(few_colours([Image.open(io.BytesIO(png)).convert("RGB")], 128))
     (browser.SHOTS / f"{PLAYGROUND[3:]}.png").write_bytes(picture)
