@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from helpers.lessons.opening import moons_frame, mosaic_figure
+from helpers.lessons.opening import contrasted, moons_frame, mosaic_figure
 from helpers.saliency import Flow, Logit, NonlinearSaliency, Tangent
 from helpers.show.style import png
 
@@ -40,6 +40,31 @@ def test_a_fine_map_is_averaged_and_what_speaks_against_is_left_out():
     assert fine.shape == (4, 4)
     assert whole.shape == (16, 16)
     assert fine.min() == whole.min() == 0
+
+
+def test_the_number_of_a_method_stands_below_its_name():
+    maps = {"a": torch.rand(4, 16, 16), "b": torch.rand(4, 16, 16)}
+    figure = mosaic_figure(torch.rand(3, 16, 16), maps, NAMES, torch.ones(4) / 4, values={"a": 0.5, "b": 0.987})
+    assert [axes.get_title() for axes in figure.axes[1:3]] == ["a\nrank AUC 0.500", "b\nrank AUC 0.987"]
+
+
+def test_a_contrast_leaves_a_place_to_the_class_that_claims_most():
+    class Halves:
+        """Class 0 claims the left half, class 1 both, the others nothing."""
+
+        def attribute(self, images, targets):
+            maps = torch.zeros(len(targets), 1, 56, 56)
+            for found, label in zip(maps, targets, strict=True):
+                found[..., :28] = {0: 3.0, 1: 1.0}.get(label, 0.0)
+                found[..., 28:] = float(label == 1)
+            return maps
+
+    image, logits = torch.zeros(1, 3, 56, 56), torch.tensor([3.0, 2.0, 1.0, 0.0])
+    left, both = contrasted(Halves(), image, [0, 1], logits, rivals=2)
+    assert left[:, 5].min() > 2.9
+    assert left[:, -5:].abs().max() < 0.01
+    assert both[:, -5:].min() > 0.7
+    assert both[:, 5].max() < 0.1
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What notebook 00 shows: one picture of four classes; the linear step and the nonlinear path to a boundary."""
+"""What notebook 00 shows: one picture of four classes; the tangent step and the nonlinear path to a boundary."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -12,7 +12,8 @@ from torch import Tensor
 
 from helpers.measure.grids import CELLS
 from helpers.measure.maps import pool
-from helpers.saliency import Explanation
+from helpers.saliency import Explanation, Softmax, fitted
+from helpers.saliency.smoothing import gaussian_blur
 from helpers.show.landscapes import path_lengths, refined, scores_at
 from helpers.show.maps import as_picture, as_plane, colour_limit, draw_image, draw_map
 from helpers.show.style import COLOUR_MAPS, COLOURS, halo, number_text, percent_text, styled
@@ -26,6 +27,42 @@ PATH = {"color": COLOURS[0], "linewidth": 2.8}
 RING = {"marker": "o", "markersize": 10, "color": "white", "markeredgecolor": "0.15", "zorder": 5}
 
 
+def contrasted(method, image: Tensor, targets: Sequence[int], logits: Tensor, rivals: int = 8) -> Tensor:
+    """Another method's maps with the contrast of `helpers.saliency.presets.contrasts`.
+
+    Args:
+        method: has ``attribute(images, targets)``, as every method here.
+        image: (1, C, H, W).
+        targets: K classes.
+        logits: (classes,), the model's on the image: each target's rivals are the highest others.
+        rivals: how many.
+
+    Returns:
+        (K, H, W): of every class, what its rivals' maps leave of its own at each place.
+
+    Example:
+        >>> import torch
+        >>> from helpers.measure.peers import Gradient
+        >>> from helpers.zoo.networks import digit_net
+        >>> digit = torch.rand(1, 1, 28, 28)
+        >>> contrasted(Gradient(digit_net()), digit, [3, 5], digit_net()(digit)[0]).shape
+        torch.Size([2, 28, 28])
+    """
+    ranked = logits.argsort(descending=True).tolist()
+    against = [[label for label in ranked if label != target][:rivals] for target in targets]
+    labels = sorted({*targets, *(label for each in against for label in each)})
+    asked = image.expand(len(labels), -1, -1, -1)
+    maps = gaussian_blur(
+        fitted(method.attribute(asked, labels).detach(), asked), 3 / 56 * max(image.shape[-2:])
+    )
+    of = {label: found.sum(0)[None, None] for label, found in zip(labels, maps, strict=True)}
+    compare = Softmax(rivals, temperature=0.25).compare
+    pairs = zip(targets, against, strict=True)
+    return torch.cat(
+        [compare(of[own], torch.stack([of[label] for label in each], 1))[0] for own, each in pairs]
+    )
+
+
 @styled
 def mosaic_figure(
     image: Tensor,
@@ -33,6 +70,7 @@ def mosaic_figure(
     classes: Sequence[str],
     probabilities: Sequence[float] | Tensor,
     fine: Sequence[str] = (),
+    values: Mapping[str, float] | None = None,
     size: float = 1.75,
 ) -> Figure:
     """A mosaic of four photographs, and laid over it maps of its four classes: a row a class, a column a method.
@@ -43,6 +81,7 @@ def mosaic_figure(
         classes: names of the quarters' classes.
         probabilities: the model's on the whole picture, one a class.
         fine: methods whose maps are as fine as the pixels: they are averaged over squares, or nothing is seen.
+        values: method -> its rank AUC, written below its name.
         size: of a panel, in inches.
 
     Returns:
@@ -64,7 +103,7 @@ def mosaic_figure(
         raise ValueError(f"maps, classes, probabilities: expected {CELLS} of each; got {sorted(lengths)}.")
     picture = as_picture(image)
     height, width = picture.shape[0] / 2, picture.shape[1] / 2
-    figure = Figure(figsize=(size * (len(maps) + 2) + 1.3, size * CELLS + 0.45))
+    figure = Figure(figsize=(size * (len(maps) + 2) + 1.3, size * CELLS + (1.0 if values else 0.45)))
     grid = figure.add_gridspec(CELLS, len(maps) + 1, width_ratios=[2.0, *[1.0] * len(maps)])
     draw_image(figure.add_subplot(grid[:, 0]), picture, "one picture, four classes")
     for row, (name, sure) in enumerate(zip(classes, torch.as_tensor(probabilities).tolist(), strict=True)):
@@ -77,7 +116,8 @@ def mosaic_figure(
             draw_map(axes, plane, norm, False, picture.shape[:2], picture, size)
             axes.add_patch(Rectangle(corner, width, height, fill=False, edgecolor=RIGHT, linewidth=2.2))
             if row == 0:
-                axes.set_title(method, fontsize=LARGE)
+                below = f"\nrank AUC {values[method]:.3f}" if values else ""
+                axes.set_title(method + below, fontsize=LARGE)
         first = figure.axes[1 + row * len(maps)]
         words = "\n".join(name.split())
         first.set_ylabel(
@@ -95,14 +135,14 @@ def moons_frame(
     share: float = 1.0,
     names: Sequence[str] = ("x1", "x2"),
 ) -> Figure:
-    """The linear step and the nonlinear path to a boundary, and the score along both; a frame of a film.
+    """The tangent step and the nonlinear path to a boundary, and the score along both; a frame of a film.
 
     Args:
         score: (n,) or (n, 1) of inputs (n, 2).
         linear: the tangent's run from one input.
         nonlinear: another run from it to the same level, with its path (``trace=True``).
         extent: left, right, bottom, top, in the units of the features.
-        share: of the path's length that is drawn, 0 to 1; of 0 there is the linear step alone.
+        share: of the path's length that is drawn, 0 to 1; of 0 there is the tangent step alone.
         names: of the two features.
 
     Returns:
@@ -117,8 +157,8 @@ def moons_frame(
         >>> circle = lambda x: x.square().sum(1, keepdim=True) - 1
         >>> runs = [NonlinearSaliency(circle, Logit(), path=path) for path in (Tangent(), Flow(8))]
         >>> runs = [run.explain(torch.tensor([[1.2, 1.1]]), level=0.0, trace=True) for run in runs]
-        >>> moons_frame(circle, *runs, (-2, 2, -2, 2)).axes[1].get_title()
-        'step: 0.26   path: 0'
+        >>> moons_frame(circle, *runs, (-2, 2, -2, 2)).axes[1].get_title().splitlines()
+        ['score after the step: 0.26', 'score on the path: 0']
     """
     if nonlinear.path_points is None:
         raise ValueError("nonlinear: expected a run with its path; call explain(..., trace=True).")
@@ -152,7 +192,7 @@ def _handles() -> list[Line2D]:
         Line2D([], [], label="input", **star),
         Line2D([], [], color="black", linewidth=2.6, label="boundary"),
         Line2D([], [], label="where the plane puts it", **PLANE),
-        Line2D([], [], label="linear step", marker="o", markerfacecolor="white", **STEP),
+        Line2D([], [], label="tangent step", marker="o", markerfacecolor="white", **STEP),
         Line2D([], [], label="nonlinear path", **PATH),
     ]
 
@@ -166,7 +206,7 @@ def _relief(score, extent, dtype: torch.dtype, level: float):
 
 
 def _draw_ground(axes, relief, linear: Explanation, step: Tensor, extent, names: Sequence[str]) -> None:
-    """The landscape with its boundary, the tangent plane's, and the linear step."""
+    """The landscape with its boundary, the tangent plane's, and the tangent step."""
     limit = np.abs(relief[2]).max()
     axes.contourf(*relief, levels=np.linspace(-limit, limit, 16), cmap=COLOUR_MAPS["landscape"])
     axes.contour(*relief, levels=[0], colors="black", linewidths=2.6)
@@ -197,5 +237,5 @@ def _draw_scores(axes, lines: Mapping[str, Tensor], scores: Mapping, shown: Tens
     )
     axes.set(xlabel="distance from the input", ylabel="score")
     at = [number_text(value, decimals=True) for value in (scores["step"][-1], now[-1])]
-    axes.set_title(f"step: {at[0]}   path: {at[1]}")
+    axes.set_title(f"score after the step: {at[0]}\nscore on the path: {at[1]}")
     axes.grid(True)
