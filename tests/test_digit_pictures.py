@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from helpers.lessons.digit_pictures import Drawn, digit_rows, fading_frames, over_ink
+from helpers.lessons.digit_pictures import Drawn, digit_rows, fading_frames, over_ink, patch_maps
 from helpers.saliency import Flow, LogOdds, NonlinearSaliency, Removal
 from helpers.zoo.datasets import mnist5k
 from helpers.zoo.networks import digit_net
@@ -69,3 +69,12 @@ def test_a_path_that_does_not_move_makes_no_film():
     saliency = NonlinearSaliency(model, LogOdds(), Removal(0.0))
     with pytest.raises(ValueError, match="does not move"):
         fading_frames(saliency, torch.ones(1, 1, 2, 2), 0, "a 0")
+
+
+def test_a_patch_lies_round_a_pixel_with_ink():
+    images = torch.zeros(2, 1, 3, 4)
+    images[0, 0, 2, 1] = images[1, 0, 0, 3] = 1.0
+    maps = patch_maps(images, seed=5)
+    assert maps.shape == images.shape
+    assert maps.flatten(1).argmax(1).tolist() == [9, 3]
+    assert maps[0, 0, 2, 0] == maps[0, 0, 1, 1] == -1

@@ -108,6 +108,30 @@ def over_ink(image: Tensor, saliency: Tensor | None = None, limit: float | None 
     return (1 - PALE * picture) * (1 - veil) + red * veil
 
 
+def patch_maps(images: Tensor, seed: int = 0) -> Tensor:
+    """A control that marks one patch: nearness to a pixel of the ink, drawn at random for each image.
+
+    Args:
+        images: (N, 1, H, W), at least one pixel above 0 in each; brighter pixels are drawn more often.
+
+    Returns:
+        (N, 1, H, W), largest (0) at the pixel that was drawn.
+
+    Raises:
+        RuntimeError: an image without ink.
+
+    Example:
+        >>> import torch
+        >>> patch_maps(torch.tensor([[[[0.0, 0.0, 1.0]]]]))
+        tensor([[[[-2., -1., -0.]]]])
+    """
+    height, width = images.shape[-2:]
+    drawn = torch.multinomial(images.flatten(1), 1, generator=torch.Generator().manual_seed(seed))
+    down = torch.arange(height)[:, None] - (drawn // width)[:, :, None, None]
+    across = torch.arange(width) - (drawn % width)[:, :, None, None]
+    return -(down.square() + across.square()).to(images.dtype).sqrt()
+
+
 def fading_frames(
     saliency: NonlinearSaliency, image: Tensor, target: int, name: str, frames: int = 10
 ) -> list[Figure]:
