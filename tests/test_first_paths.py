@@ -30,8 +30,8 @@ def test_frames_go_from_the_first_point_to_the_last(points, frames, expected):
     assert len({tuple(figure.get_size_inches()) for figure in figures}) == 1
     widths = [[bar.get_width() for bar in figure.axes[1].patches[:2]] for figure in figures]
     assert widths[0] == [0, 0]
-    assert widths[-1] == pytest.approx([0.5, 1.5])
-    assert all(before[1] < after[1] for before, after in zip(widths, widths[1:], strict=False))
+    assert widths[-1] == pytest.approx([-0.5, -1.5])
+    assert all(before[1] > after[1] for before, after in zip(widths, widths[1:], strict=False))
 
 
 def test_bars_have_one_scale_that_holds_the_promise_too():
@@ -40,9 +40,9 @@ def test_bars_have_one_scale_that_holds_the_promise_too():
     figures = account_frames(toy, tangent, *straight_account(toy, 9))
     limits = {figure.axes[1].get_xlim() for figure in figures}
     assert len(limits) == 1
-    low, high = limits.pop()
-    assert low == 0
-    assert high > tangent.contribution.abs().max()
+    near, far = limits.pop()
+    assert near == 0
+    assert far < tangent.contribution.min() < 0
 
 
 def test_what_cannot_be_drawn_is_refused():

@@ -34,7 +34,7 @@ def account_frames(
         frames: how many, the first and the last point among them; fewer where the path has fewer points.
 
     Returns:
-        Figures of one size: the landscape with the path so far, and beside it a bar a feature.
+        Figures of one size: the landscape with the path so far, and beside it a bar a feature, with its sign.
 
     Raises:
         ValueError: a toy without an extent to draw, or not one account a point.
@@ -83,14 +83,16 @@ def _frame(toy: Toy, relief, tangent: Explanation, way: Tensor, brought: Tensor,
     left, right, bottom, top = toy.extent
     ground.set(xlim=(left, right), ylim=(bottom, top), title=f"{toy.name}, thick line: level {toy.level:.3g}")
     ground.set(xlabel=toy.feature_names[0], ylabel=toy.feature_names[1], aspect="equal")
-    claimed, so_far = tangent.contribution[0].abs().tolist(), brought.abs().tolist()
+    claimed, so_far, whole = tangent.contribution[0].tolist(), brought.tolist(), last.tolist()
     places = range(len(claimed))
     bars.barh(places, so_far, 0.55, color=FLOW)
     bars.barh(places, claimed, 0.8, fill=False, edgecolor=TANGENT, linestyle=":", linewidth=1.6)
     bars.set_yticks(places, toy.feature_names, fontsize=12)
     bars.invert_yaxis()
-    bars.set_xlim(0, 1.1 * max(*claimed, *last.abs().tolist(), 1e-9))
-    bars.set_xlabel("brought so far\n(dotted: what the tangent promises)")
+    low, high = 1.1 * min(*claimed, *whole, 0), 1.1 * max(*claimed, *whole, 0)
+    # bars that only fall grow to the right as well, away from the names
+    bars.set_xlim(*((0, low) if low < 0 == high else (low, high or 1e-9)))
+    bars.set_xlabel("brought so far\n(dotted: the tangent step)")
     score = toy.function(way[-1:]).item()
     bars.set_title(f"score {number_text(score, decimals=True)}")
     return figure
