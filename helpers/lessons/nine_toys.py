@@ -25,7 +25,7 @@ def sheet(toys: Mapping[str, Toy], finds: Mapping[str, bool], columns: int = 3, 
 
     Args:
         toys: by name, in the order of the panels.
-        finds: the same names -> whether the linear map finds the drivers.
+        finds: the same names -> whether the tangent step finds the drivers.
         columns: panels in a row.
         size: width of a panel, in inches.
 

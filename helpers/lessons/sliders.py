@@ -93,6 +93,10 @@ def part_of_the_way(toy: Toy, way: float) -> Figure:
         ways = {"straight path": straight.path_points[:, 0]}
         figure = level_sets(toy.function, toy.extent, toy.point, ways, near.level, toy.feature_names)
         axes = figure.axes[0]
+        for step in axes.findobj(lambda artist: artist.get_gid() == "tangent step"):
+            step.set(
+                zorder=5, linewidth=2.6, linestyle=(0, (1, 0.8))
+            )  # short, and along the path: dense, and above it
         axes.plot(*toy.reference[0], zorder=6, gid="reference", **REFERENCE_MARK)
         beside = {"textcoords": "offset points", "xytext": (8, 4), "path_effects": halo(3)}
         axes.annotate("reference", toy.reference[0].tolist(), **beside)
