@@ -44,7 +44,9 @@ def test_a_fine_map_is_averaged_and_what_speaks_against_is_left_out():
 
 def test_the_number_of_a_method_stands_below_its_name():
     maps = {"a": torch.rand(4, 16, 16), "b": torch.rand(4, 16, 16)}
-    figure = mosaic_figure(torch.rand(3, 16, 16), maps, NAMES, torch.ones(4) / 4, values={"a": 0.5, "b": 0.987})
+    figure = mosaic_figure(
+        torch.rand(3, 16, 16), maps, NAMES, torch.ones(4) / 4, values={"a": 0.5, "b": 0.987}
+    )
     assert [axes.get_title() for axes in figure.axes[1:3]] == ["a\nrank AUC 0.500", "b\nrank AUC 0.987"]
 
 

@@ -86,6 +86,8 @@ def wins(single: pd.DataFrame, pointing: pd.DataFrame, part: str = OTHERS) -> pd
         'one photograph, first class'
     """
     columns = {}
+    # it is ours with its own smoothing: the comma is no setting
+    pointing = pointing.assign(method=pointing["method"].str.replace("contrasts, as", "contrasts as"))
     settled = single[~single["method"].str.contains(", 64$|100 masks|one path")]
     settled = settled[settled["photos"] == settled["photos"].max()]  # the expensive ones had fewer
     for (rank, network), rows in settled.groupby(["class", "network"], sort=False):
@@ -280,7 +282,7 @@ def against_four(
 
     Returns:
         One row a method, columns (layout, part): "better" (after Holm), "equal or better" (the interval's lower end
-        is above -margin), "not shown", "too few".
+        is above -margin), "not shown", "worse", "too few".
 
     Example:
         >>> against_four(table("pointing"), 0.01, ["Grad-CAM"], ["mosaic"]).shape
@@ -294,6 +296,6 @@ def against_four(
                 rows[(rows["layout"] == layout) & (rows["part"] == part)].set_index("method").loc[list(four)]
             )
             equal = np.where(own["low"] > -margin, "equal or better", "not shown")
-            kept = own["verdict"].isin(["better", "too few"])
+            kept = own["verdict"].isin(["better", "worse", "too few"])
             found[layout, part] = own["verdict"].where(kept, equal)
     return pd.DataFrame(found, index=list(four))

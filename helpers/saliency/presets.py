@@ -91,8 +91,8 @@ def contrasts(
     2 * (steps + 1) * (1 + rivals) gradient evaluations; half of that with a reference of one's own. Those of the
     rivals go back to the module that is read and no further.
 
-    On mosaics of photographs neither the path nor the contrast is needed: maps that are read behind the last block find
-    the object by themselves, and Grad-CAM with the same contrast does as well or better (benchmarks/NOTES.md,
+    On mosaics of photographs neither the path nor the contrast is needed: maps that are read behind the last block
+    find the object by themselves, and Grad-CAM with the same contrast does as well or better (benchmarks/NOTES.md,
     22 to 26).
 
     Args:
