@@ -215,10 +215,10 @@ def main() -> None:
     write_table(
         "front",
         table.round(3),
-        "One photograph: insertion minus deletion, mean of three networks. Inset, mosaic, planted digits: rank AUC of "
-        "the classes that are not best-ranked, every method plain or with the same contrast, whichever is better. "
-        "Sizes: rank correlation of a photograph's maps between sizes. Passes: arithmetic of one map, in forward "
-        "passes.",
+        "One photograph: insertion minus deletion, mean of three networks. Inset, mosaic, planted digits: rank "
+        "AUC of the classes that are not best-ranked, each method plain or with the same contrast, whichever is "
+        "better. Sizes: rank correlation of a photograph's maps between sizes. Passes: arithmetic of one map, in "
+        "forward passes.",
         folder=folder,
     )
     write_table(

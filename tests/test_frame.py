@@ -245,7 +245,7 @@ def test_the_table_in_the_readme_is_that_of_the_benches():
 
 def test_the_pictures_of_readme_and_home_page_are_those_of_notebook_00():
     done = subprocess.run(
-        [sys.executable, "docs/pictures.py", "--check"], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "docs/exports.py", "--check"], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     shown = "".join((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/index.md"))

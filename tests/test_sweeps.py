@@ -317,7 +317,7 @@ def test_run_leaves_notebook_and_record(tmp_path, capsys):
 def test_list_shows_parameters_and_times(capsys):
     assert command.main(["list", "04"]) == 0
     told = capsys.readouterr().out
-    assert "about 40 s" in told
+    assert "about 30 s" in told
     assert "flow_steps = 8" in told
     assert command.main(["list", "4_digit"]) == 1
     assert "did you mean '04_digits'?" in capsys.readouterr().err

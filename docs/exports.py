@@ -1,6 +1,6 @@
 """The pictures of README and of the home page: outputs of notebook 00, as files.
 
-``python docs/pictures.py`` writes them from the committed notebook; ``--check`` only tells which differ.
+``python docs/exports.py`` writes them from the committed notebook; ``--check`` only tells which differ.
 """
 
 import io
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str]) -> int:
         path = FOLDER / name
         if not path.is_file() or path.read_bytes() != picture:
             if "--check" in arguments:
-                print(f"{name} is not the picture of notebook 00: python docs/pictures.py", file=sys.stderr)
+                print(f"{name} is not the picture of notebook 00: python docs/exports.py", file=sys.stderr)
                 different = 1
             else:
                 write_whole(path, picture)
