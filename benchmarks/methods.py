@@ -5,7 +5,6 @@ of them are made once. All maps are of the logit, signed (positive = supports th
 takes magnitudes, and of the image's size.
 """
 
-import dataclasses
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import peers
+from helpers.lessons.photographs import slope_at_blocks
 from helpers.lessons.scoreboard import CONTRASTS, SUPPORTS
 from helpers.measure.grids import centre_distance
 from helpers.measure.peers import (
@@ -37,8 +37,6 @@ from helpers.saliency import (
     presets,
     stages,
 )
-from helpers.saliency.cut import watched
-from helpers.saliency.depths import enlarged
 from helpers.saliency.values import like
 from helpers.zoo.networks import DigitVit
 
@@ -182,35 +180,12 @@ def twin(saliency: AllDepths) -> AllDepths:
 def twin_at_blocks(saliency: AllDepths) -> Maps:
     """The same ends, depths and weights with the slope at the image where the maps are read, and no path.
 
-    At each module the gradient at the image times the activation less that at the path's end: gradient x
-    activation, as Grad-CAM and HiResCAM take it, against the references of ours.
+    Gradient x activation, as Grad-CAM and HiResCAM take it, against the references of ours.
     """
 
     def maps(image: Tensor, classes: Sequence[int]) -> Tensor:
-        layers, paths = saliency.read_at(image), [member.path for member in saliency.members]
-        short = [
-            member.replace(path=dataclasses.replace(path, steps=1))
-            for member, path in zip(saliency.members, paths, strict=True)
-        ]
-        ends = torch.cat([member.explain(image, int(classes[0])).endpoint for member in short])
-        with torch.no_grad(), watched(layers) as outputs:
-            saliency.forward_func(ends)
-        references = [output.mean(0, keepdim=True) for (output,) in outputs]
-        found = []
-        for label in classes:
-            with watched(layers) as outputs:
-                logit = saliency.forward_func(image.clone().requires_grad_())[0, int(label)]
-            here = [output for (output,) in outputs]
-            slopes = torch.autograd.grad(logit, here)
-            planes = torch.cat(
-                [
-                    enlarged(slope * (h - reference), image.shape[-2:])[:, 0]
-                    for slope, h, reference in zip(slopes, here, references, strict=True)
-                ]
-            )
-            say = planes.clamp_min(0).sum((1, 2)).clamp_min(torch.finfo(planes.dtype).tiny).reciprocal()
-            found.append((planes * (say / say.sum())[:, None, None]).sum(0).detach())
-        return torch.stack(found)
+        labels = [int(label) for label in classes]
+        return slope_at_blocks(saliency, image.expand(len(labels), -1, -1, -1), labels)
 
     return maps
 

@@ -39,7 +39,7 @@ from benchmarks.methods import (
 from benchmarks.pointing import DIGIT_NETWORKS
 from helpers.lessons.scoreboard import NO_PEERS
 from helpers.measure.cost import Work, counted
-from helpers.measure.faithfulness import area, fills, perturbation_curve
+from helpers.measure.faithfulness import fills, insertion_minus_deletion
 from helpers.measure.peers import (
     GradCam,
     Gradient,
@@ -130,18 +130,10 @@ def faithfulness(model, image: Tensor, target: int, saliency: Tensor) -> float:
     if digit:  # an empty ground in place of the mean grey
         others["mean"] = torch.zeros_like
 
-    def probability(logits: Tensor, targets: Tensor) -> Tensor:
-        return logits.softmax(1).gather(1, targets[:, None])[:, 0]
-
-    values = []
-    for fill in others.values():
-        of = [
-            perturbation_curve(
-                model, image, torch.tensor([target]), saliency, fill, kind, square, STEPS, [probability]
-            )
-            for kind in ("insertion", "deletion")
-        ]
-        values.append(area(of[0] - of[1]).item())
+    values = [
+        insertion_minus_deletion(model, image, torch.tensor([target]), saliency, fill, square, STEPS).item()
+        for fill in others.values()
+    ]
     return sum(values) / len(values)
 
 

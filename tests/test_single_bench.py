@@ -7,6 +7,7 @@ from torch import nn
 
 from benchmarks import single as bench
 from benchmarks.methods import from_same_passes, twin_at_blocks
+from helpers.measure import faithfulness
 from helpers.saliency import presets
 from helpers.zoo.classifiers import load_classifier
 
@@ -65,7 +66,7 @@ def test_a_digit_is_looked_at_in_finer_squares_and_on_an_empty_ground(monkeypatc
     digit[..., 4:8] = 1.0
     seen = []
     monkeypatch.setattr(
-        bench,
+        faithfulness,
         "perturbation_curve",
         lambda model, image, target, saliency, fill, kind, square, *rest: (
             seen.append((square, fill(image))) or torch.zeros(1, 1, 2)

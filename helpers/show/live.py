@@ -207,16 +207,13 @@ class Live(Canvas):
             }
             for name, control, values in named
         ]
-        alts, sheets = [], []
+        pictures = []
         for combination in product(*self.beforehand.values()):
             with _closing_figures():
                 figure = self.draw(**(self.values | dict(zip(self.beforehand, combination, strict=True))))
-            alts.append(figure.get_label())
-            sheets.append(few_colours([Image.open(io.BytesIO(png(figure))).convert("RGB")], 48)[0])
-        pictures = [
-            {"png": base64.b64encode(as_png([sheet])).decode(), "alt": alt}
-            for sheet, alt in zip(sheets, alts, strict=True)
-        ]
+            sheet = few_colours([Image.open(io.BytesIO(png(figure))).convert("RGB")], 48)
+            drawn = base64.b64encode(as_png(sheet)).decode()
+            pictures.append({"png": drawn, "alt": figure.get_label()})
         return {"controls": controls, "pictures": pictures}
 
     def _repr_mimebundle_(self, **options):
